@@ -1,0 +1,99 @@
+//! Ad-hoc queries: any `SELECT` over everything the streams hold, over reference tables and views.
+
+use std::sync::Arc;
+
+use datafusion::catalog::MemorySchemaProvider;
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
+use thermocline_log::Log;
+
+use crate::error::{Error, Result};
+use crate::log_table::LogTable;
+use crate::session::query_context;
+use crate::tables::Tables;
+
+/// Answers ad-hoc queries; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AdHoc {
+    log: Log,
+    tables: Option<Arc<Tables>>,
+    views: Arc<Vec<(String, LogicalPlan)>>,
+}
+
+impl AdHoc {
+    /// Over the streams of a log alone.
+    #[must_use]
+    pub fn over_log(log: Log) -> Self {
+        Self { log, tables: None, views: Arc::default() }
+    }
+
+    pub(crate) fn new(log: Log, tables: Arc<Tables>, views: Vec<(String, LogicalPlan)>) -> Self {
+        Self { log, tables: Some(tables), views: Arc::new(views) }
+    }
+
+    /// Runs a query over what the streams hold now. A stream named `a.b` is table `b` of schema `a`
+    /// (`late.readings`, `rejected.readings`, `alerts.overheating`, `out.metrics`).
+    ///
+    /// # Errors
+    /// Mistakes in the query, damage of the log.
+    pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream> {
+        let context = query_context();
+        self.register(&context)?;
+        let plan = thermocline_sql::plan_query(&context, sql).await.map_err(Error::Sql)?;
+        let plan = context.state().create_physical_plan(&plan).await?;
+        Ok(execute_stream(plan, context.task_ctx())?)
+    }
+
+    fn register(&self, context: &SessionContext) -> Result<()> {
+        let catalog = context.catalog("datafusion").expect("the default catalog of a session");
+        for stream in self.log.streams() {
+            let name = stream.name().to_owned();
+            let table = Arc::new(LogTable::new(self.log.clone(), stream));
+            let reference = match name.split_once('.') {
+                None => TableReference::bare(name),
+                Some((schema, table)) => {
+                    if catalog.schema(schema).is_none() {
+                        catalog.register_schema(schema, Arc::new(MemorySchemaProvider::new()))?;
+                    }
+                    TableReference::partial(schema, table)
+                }
+            };
+            context.register_table(reference, table)?;
+        }
+        let Some(tables) = &self.tables else { return Ok(()) };
+        for name in tables.names() {
+            let table = tables.provider(name).expect("named by itself");
+            context.register_table(TableReference::bare(name), table)?;
+        }
+        for (name, plan) in self.views.iter() {
+            let plan = self.bind_streams(tables.bind(plan.clone())?)?;
+            context.register_table(TableReference::bare(name.as_str()), Arc::new(ViewTable::new(plan, None)))?;
+        }
+        Ok(())
+    }
+
+    /// A view's plan with its streams bound to what they hold.
+    fn bind_streams(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let bound = plan
+            .transform_up_with_subqueries(|node| match node {
+                LogicalPlan::TableScan(scan) => match self.log.stream(scan.table_name.table()) {
+                    Some(stream) => {
+                        let table = Arc::new(LogTable::new(self.log.clone(), stream));
+                        let scan = TableScanBuilder::new(scan.table_name, provider_as_source(table))
+                            .with_projection(scan.projection)
+                            .build()?;
+                        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+                    }
+                    None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+                },
+                other => Ok(Transformed::no(other)),
+            })
+            .data()?;
+        Ok(bound)
+    }
+}

@@ -1,0 +1,31 @@
+//! The continuous-query engine: event time, windows, alerts, recovery, and ad-hoc queries, over the log.
+//!
+//! The result of a query is a function of the rows it reads, not of how they came: any split into batches, any crash
+//! and restart give the same output. The engine never reads the wall clock; see [`Clock`].
+
+mod adhoc;
+mod alert;
+mod clock;
+mod engine;
+mod error;
+mod feed;
+mod json;
+mod late;
+mod log_table;
+mod order;
+mod query;
+mod session;
+mod stage;
+mod tables;
+mod watermark;
+mod window;
+mod window_exec;
+
+pub use crate::adhoc::AdHoc;
+pub use crate::alert::alert_event_schema;
+pub use crate::clock::{Clock, MonotonicClock};
+pub use crate::engine::{Engine, EngineSettings, check};
+pub use crate::error::{Error, ErrorClass, Result};
+pub use crate::feed::{Feed, FeedBatch};
+pub use crate::late::{late_schema, late_stream_name};
+pub use crate::query::QueryStatus;

@@ -1,0 +1,45 @@
+//! Where a continuous query's rows go: a stream of the log, or an alert.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use thermocline_log::{Commit, Stream};
+
+use crate::alert::AlertOperator;
+use crate::error::Result;
+
+/// The end of a continuous query.
+#[derive(Debug)]
+pub(crate) enum Emitter {
+    /// Rows are appended to a stream, columns by position.
+    Stream(Stream),
+    /// Rows move alert instances.
+    Alert(Box<AlertOperator>),
+}
+
+impl Emitter {
+    /// Adds what the rows make to the commit; returns how many rows or events that is.
+    pub(crate) fn emit(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
+        match self {
+            Self::Alert(alert) => alert.update(rows, commit),
+            Self::Stream(stream) => {
+                if rows.num_rows() == 0 {
+                    return Ok(0);
+                }
+                let columns = stream
+                    .schema()
+                    .fields()
+                    .iter()
+                    .zip(rows.columns())
+                    .map(|(field, column)| match column.data_type() == field.data_type() {
+                        true => Ok(Arc::clone(column)),
+                        false => cast(column, field.data_type()),
+                    })
+                    .collect::<Result<_, _>>()?;
+                commit.append(stream.id(), RecordBatch::try_new(Arc::clone(stream.schema()), columns)?);
+                Ok(rows.num_rows())
+            }
+        }
+    }
+}

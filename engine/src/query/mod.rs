@@ -1,0 +1,149 @@
+//! Continuous queries at run time: each reads its stream from a durable position, and commits what it emits together
+//! with how far it has read.
+
+mod emit;
+mod partition;
+mod progress;
+mod reader;
+mod stateless;
+mod windowed;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use thermocline_log::{Commit, Log};
+
+use crate::error::Result;
+
+pub(crate) use emit::Emitter;
+pub(crate) use reader::StageReader;
+pub(crate) use stateless::StatelessQuery;
+pub(crate) use windowed::{WindowedQuery, WindowedSettings};
+
+/// What a query is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Go on.
+    Run,
+    /// Read to the durable end, close all windows, commit, end.
+    Finish,
+    /// Commit and end at once; everything goes on after a restart.
+    Stop,
+}
+
+/// What a query has done since it started, for metrics and displays.
+#[derive(Debug, Default)]
+pub struct QueryStatus {
+    rows_in: AtomicU64,
+    position: AtomicU64,
+    rows_out: AtomicU64,
+    late: AtomicU64,
+    lag: AtomicU64,
+    state_bytes: AtomicU64,
+    error: Mutex<Option<String>>,
+}
+
+impl QueryStatus {
+    /// Rows read.
+    #[must_use]
+    pub fn rows_in(&self) -> u64 {
+        self.rows_in.load(Ordering::Relaxed)
+    }
+
+    /// Rows of the stream that it has behind it, in this life and earlier ones: the sum of its partitions' offsets.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Rows (or alert events) emitted.
+    #[must_use]
+    pub fn rows_out(&self) -> u64 {
+        self.rows_out.load(Ordering::Relaxed)
+    }
+
+    /// Late rows.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Rows between its position and the durable end.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of window state.
+    #[must_use]
+    pub fn state_bytes(&self) -> u64 {
+        self.state_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why it stopped, if it failed.
+    #[must_use]
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().clone()
+    }
+
+    pub(crate) fn fail(&self, error: &crate::Error) {
+        *self.error.lock() = Some(error.to_string());
+    }
+}
+
+/// Counts into the status and the metrics of one query.
+#[derive(Debug, Clone)]
+pub(crate) struct Counters {
+    query: String,
+    status: Arc<QueryStatus>,
+}
+
+impl Counters {
+    pub(crate) fn new(query: &str, status: Arc<QueryStatus>) -> Self {
+        Self { query: query.to_owned(), status }
+    }
+
+    fn add_in(&self, rows: u64) {
+        self.status.rows_in.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_rows_in_total", "query" => self.query.clone()).increment(rows);
+    }
+
+    fn set_position(&self, rows: u64) {
+        self.status.position.store(rows, Ordering::Relaxed);
+    }
+
+    fn add_out(&self, rows: u64) {
+        self.status.rows_out.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_rows_out_total", "query" => self.query.clone()).increment(rows);
+    }
+
+    fn add_late(&self, rows: u64) {
+        self.status.late.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_late_rows_total", "query" => self.query.clone()).increment(rows);
+    }
+
+    fn set_lag(&self, rows: u64) {
+        self.status.lag.store(rows, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_lag_rows", "query" => self.query.clone()).set(rows as f64);
+    }
+
+    fn set_state_bytes(&self, bytes: u64) {
+        self.status.state_bytes.store(bytes, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_state_bytes", "query" => self.query.clone()).set(bytes as f64);
+    }
+}
+
+/// How long a query waits before it tries again when the log is full or at its memory cap.
+const COMMIT_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Commits, waiting while the log cannot take more: a query never drops what it emits.
+pub(crate) async fn commit_when_possible(log: &Log, commit: Commit) -> Result<()> {
+    loop {
+        match log.commit(commit.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

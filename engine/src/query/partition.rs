@@ -1,0 +1,120 @@
+//! One partition of a windowed query: reads rows, runs the stage over them, hands them to the panes.
+
+use std::collections::VecDeque;
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use thermocline_log::{Log, Stream, StreamId};
+
+use super::progress::Decision;
+use super::reader::StageReader;
+use crate::error::Result;
+use crate::late::LateOffset;
+use crate::stage::Stage;
+use crate::window::{PartitionState, PartitionWindows};
+
+/// Rows of a partition that are processed at once.
+const STEP_ROWS: u64 = 65_536;
+
+/// A partition of a windowed query.
+#[derive(Debug)]
+pub(crate) struct PartitionTask {
+    stream: StreamId,
+    partition: u32,
+    /// The open panes.
+    pub(crate) windows: PartitionWindows,
+    stage: Stage,
+    reader: StageReader,
+    time_column: usize,
+    /// Decisions of an earlier life that are still ahead.
+    decisions: VecDeque<Decision>,
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    pub(crate) rows: u64,
+    pub(crate) late: Vec<LateOffset>,
+    pub(crate) checkpoint: Option<PartitionState>,
+}
+
+impl PartitionTask {
+    /// Starts at the position of `windows`.
+    pub(crate) fn new(
+        log: &Log,
+        stream: &Stream,
+        partition: u32,
+        time_column: usize,
+        windows: PartitionWindows,
+        stage: Stage,
+        decisions: Vec<Decision>,
+    ) -> Result<Self> {
+        let reader = StageReader::new(log, stream, partition, windows.next_offset(), &stage, &[time_column])?;
+        let next = windows.next_offset();
+        let decisions = decisions.into_iter().filter(|d| d.offset >= next).collect();
+        Ok(Self { stream: stream.id(), partition, windows, stage, reader, time_column, decisions })
+    }
+
+    /// Which partition.
+    pub(crate) fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Rows between its position and the durable end.
+    pub(crate) fn lag(&self, log: &Log) -> u64 {
+        let range = log.range(self.stream, self.partition).expect("the partition of an open reader exists");
+        range.end.saturating_sub(self.next_offset())
+    }
+
+    /// Resolves when there are rows to read.
+    pub(crate) async fn wait(&mut self) {
+        self.reader.wait().await;
+    }
+
+    /// First offset that was not read.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.windows.next_offset()
+    }
+
+    /// Moves the watermark by a decision made now, before the next row.
+    pub(crate) fn decide(&mut self, watermark_us: i64) -> Decision {
+        self.windows.watermark.advance_to(watermark_us);
+        Decision { offset: self.next_offset(), watermark_us }
+    }
+
+    /// Reads and processes the next rows, not past `until` where one is given.
+    pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<Step> {
+        self.apply_decisions();
+        let next = self.next_offset();
+        let mut limit = STEP_ROWS.min(self.windows.rows_to_checkpoint());
+        let stops = until.into_iter().chain(self.decisions.front().map(|d| d.offset));
+        for stop in stops {
+            limit = limit.min(stop.saturating_sub(next));
+        }
+        if limit == 0 {
+            return Ok(Step::default());
+        }
+        let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(Step::default()) };
+        let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
+        let late = self.windows.update(times, &rows.output, rows.row_of())?;
+        let late = late
+            .into_iter()
+            .map(|row| LateOffset {
+                partition: self.partition,
+                offset: rows.start_offset + u64::from(row.row),
+                watermark_us: row.watermark_us,
+            })
+            .collect();
+        // A decision at this very offset came after the checkpoint when it was made.
+        let checkpoint = self.windows.checkpoint()?;
+        self.apply_decisions();
+        Ok(Step { rows: rows.input.num_rows() as u64, late, checkpoint })
+    }
+
+    fn apply_decisions(&mut self) {
+        while let Some(decision) = self.decisions.front().filter(|d| d.offset <= self.windows.next_offset()) {
+            self.windows.watermark.advance_to(decision.watermark_us);
+            self.decisions.pop_front();
+        }
+    }
+}

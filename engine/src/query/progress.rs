@@ -1,0 +1,135 @@
+//! What a query keeps in the log beside its rows: how far it has read, what it has closed, the decisions that took the
+//! clock, and where its snapshots are. All of it is committed together with the rows it belongs to.
+//!
+//! | name | value |
+//! | --- | --- |
+//! | cursor `query/<name>` | per partition, the first offset that recovery needs |
+//! | `query/<name>/text` | the query the state belongs to |
+//! | `query/<name>/progress` | what was emitted: up to which window, up to which offsets |
+//! | `query/<name>/snapshot/<partition>` | name of the snapshot file |
+//! | `query/<name>/decision/<partition>/<offset>` | the watermark that was decided before the row of that offset |
+
+use serde::{Deserialize, Serialize};
+use thermocline_log::{Commit, Log};
+
+use crate::error::{Error, Result};
+
+/// What a query has emitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Windows that end here or before were emitted.
+    pub(crate) closed_us: i64,
+    /// Per partition: rows below this offset were read when that was so.
+    pub(crate) next_offsets: Vec<u64>,
+}
+
+/// A watermark that was decided with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// It holds before the row of this offset.
+    pub(crate) offset: u64,
+    /// The watermark.
+    pub(crate) watermark_us: i64,
+}
+
+/// Names and values of one query in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    query: String,
+}
+
+impl Ledger {
+    pub(crate) fn new(query: &str) -> Self {
+        Self { query: query.to_owned() }
+    }
+
+    /// Name of the cursor.
+    pub(crate) fn cursor(&self) -> String {
+        format!("query/{}", self.query)
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("query/{}/{what}", self.query)
+    }
+
+    /// Checks that stored state belongs to this text of the query, or stores the text.
+    pub(crate) fn claim(&self, log: &Log, sql: &str, commit: &mut Commit) -> Result<()> {
+        let name = self.name("text");
+        match log.value(&name) {
+            Some(stored) if stored == sql.as_bytes() => Ok(()),
+            Some(stored) => Err(Error::QueryChanged {
+                query: self.query.clone(),
+                expected: String::from_utf8_lossy(&stored).into_owned(),
+                found: sql.to_owned(),
+            }),
+            None => {
+                commit.put(name, sql);
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn progress(&self, log: &Log) -> Result<Option<Progress>> {
+        let name = self.name("progress");
+        let Some(value) = log.value(&name) else { return Ok(None) };
+        let progress = serde_json::from_slice(&value).map_err(|e| Error::State {
+            name,
+            expected: "a query's progress".into(),
+            found: e.to_string(),
+        })?;
+        Ok(Some(progress))
+    }
+
+    pub(crate) fn store_progress(&self, progress: &Progress, commit: &mut Commit) {
+        commit.put(self.name("progress"), serde_json::to_vec(progress).expect("numbers always serialise"));
+    }
+
+    /// Name of the partition's snapshot file.
+    pub(crate) fn snapshot(&self, log: &Log, partition: u32) -> Option<String> {
+        log.value(&self.name(&format!("snapshot/{partition}"))).map(|v| String::from_utf8_lossy(&v).into_owned())
+    }
+
+    pub(crate) fn store_snapshot(&self, partition: u32, file: &str, commit: &mut Commit) {
+        commit.put(self.name(&format!("snapshot/{partition}")), file);
+    }
+
+    fn decision_prefix(&self, partition: u32) -> String {
+        self.name(&format!("decision/{partition}/"))
+    }
+
+    /// The partition's decisions, by offset.
+    pub(crate) fn decisions(&self, log: &Log, partition: u32) -> Result<Vec<Decision>> {
+        let prefix = self.decision_prefix(partition);
+        log.values(&prefix)
+            .into_iter()
+            .map(|(name, value)| {
+                let offset = name[prefix.len()..].parse().ok();
+                let watermark_us = std::str::from_utf8(&value).ok().and_then(|v| v.parse().ok());
+                match (offset, watermark_us) {
+                    (Some(offset), Some(watermark_us)) => Ok(Decision { offset, watermark_us }),
+                    _ => Err(Error::State {
+                        expected: "an offset and a watermark".into(),
+                        found: String::from_utf8_lossy(&value).into_owned(),
+                        name,
+                    }),
+                }
+            })
+            .collect()
+    }
+
+    pub(crate) fn store_decision(&self, partition: u32, decision: Decision, commit: &mut Commit) {
+        let name = format!("{}{:020}", self.decision_prefix(partition), decision.offset);
+        commit.put(name, decision.watermark_us.to_string());
+    }
+
+    /// Forgets the decisions that a snapshot at `offset` contains.
+    pub(crate) fn forget_decisions(&self, log: &Log, partition: u32, offset: u64, commit: &mut Commit) -> Result<()> {
+        let prefix = self.decision_prefix(partition);
+        for decision in self.decisions(log, partition)? {
+            if decision.offset < offset {
+                commit.delete(format!("{prefix}{:020}", decision.offset));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Reads the columns that a stage needs from one partition, and runs the stage over them.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::datatypes::UInt32Type;
+use thermocline_log::{Log, PartitionReader, Stream};
+
+use crate::error::Result;
+use crate::stage::Stage;
+
+/// A partition's reader with the stage's projection.
+#[derive(Debug)]
+pub(crate) struct StageReader {
+    reader: PartitionReader,
+    /// Where each column of the stream is in what the reader gives.
+    position_of: Vec<Option<usize>>,
+}
+
+/// Rows that were read, and what the stage made of them.
+#[derive(Debug)]
+pub(crate) struct StageRows {
+    /// Offset of the first row read.
+    pub(crate) start_offset: u64,
+    /// The rows read, with the projected columns.
+    pub(crate) input: RecordBatch,
+    /// What came of them; the last column is the index of the input row.
+    pub(crate) output: RecordBatch,
+}
+
+impl StageRows {
+    /// For each row of the output, the index of the input row it came of.
+    pub(crate) fn row_of(&self) -> &UInt32Array {
+        let rows = self.output.column(self.output.num_columns() - 1).as_primitive::<UInt32Type>();
+        debug_assert_eq!(rows.null_count(), 0, "a join that keeps unmatched table rows was refused");
+        rows
+    }
+
+    /// The output without the index.
+    pub(crate) fn rows(&self) -> RecordBatch {
+        let columns: Vec<usize> = (0..self.output.num_columns() - 1).collect();
+        self.output.project(&columns).expect("indices are below the number of columns")
+    }
+}
+
+impl StageReader {
+    /// Reads from `offset` the columns of the stage, and `extra` ones.
+    pub(crate) fn new(
+        log: &Log,
+        stream: &Stream,
+        partition: u32,
+        offset: u64,
+        stage: &Stage,
+        extra: &[usize],
+    ) -> Result<Self> {
+        let columns = stream.schema().fields().len();
+        let mut projection: Vec<usize> = stage.projection().into_iter().filter(|i| *i < columns).collect();
+        projection.extend(extra);
+        if projection.is_empty() {
+            // Rows are counted by a column.
+            projection.push(0);
+        }
+        projection.sort_unstable();
+        projection.dedup();
+        let mut position_of = vec![None; columns];
+        for (position, column) in projection.iter().enumerate() {
+            position_of[*column] = Some(position);
+        }
+        let reader = log.reader(stream.id(), partition, offset, Some(projection))?;
+        Ok(Self { reader, position_of })
+    }
+
+    /// The next rows, at most `max_rows`.
+    pub(crate) async fn next(&mut self, max_rows: usize, stage: &mut Stage) -> Result<Option<StageRows>> {
+        let Some(rows) = self.reader.next(max_rows)? else { return Ok(None) };
+        let input = rows.batch;
+        let count = input.num_rows();
+        let column = |i: usize| -> ArrayRef {
+            match self.position_of.get(i) {
+                Some(position) => Arc::clone(input.column(position.expect("the stage's columns are read"))),
+                None => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
+            }
+        };
+        let output = stage.run(count, column).await?;
+        Ok(Some(StageRows { start_offset: rows.start_offset, input, output }))
+    }
+
+    /// A column of the stream in what was read.
+    pub(crate) fn column<'a>(&self, rows: &'a RecordBatch, column: usize) -> &'a ArrayRef {
+        rows.column(self.position_of[column].expect("the column was asked for"))
+    }
+
+    /// Resolves when there are rows to read.
+    pub(crate) async fn wait(&mut self) {
+        self.reader.wait().await;
+    }
+
+    /// Offset of the next row.
+    pub(crate) fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// Goes on from another offset.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        self.reader.seek(offset);
+    }
+}

@@ -1,0 +1,105 @@
+//! A stateless continuous query: each row by itself, read position and rows committed together.
+
+use std::sync::Arc;
+
+use futures::future::{FutureExt, select_all};
+use thermocline_log::{Commit, Log, Stream};
+use tokio::sync::watch;
+
+use super::progress::Ledger;
+use super::reader::StageReader;
+use super::{Control, Counters, Emitter, commit_when_possible};
+use crate::error::Result;
+use crate::stage::Stage;
+use crate::tables::Tables;
+
+/// Rows that are read and committed at once.
+const STEP_ROWS: usize = 65_536;
+
+/// A stateless query into a stream or an alert.
+#[derive(Debug)]
+pub(crate) struct StatelessQuery {
+    log: Log,
+    stream: Stream,
+    readers: Vec<StageReader>,
+    stage: Stage,
+    emitter: Emitter,
+    ledger: Ledger,
+    tables: Arc<Tables>,
+    counters: Counters,
+}
+
+impl StatelessQuery {
+    /// Starts at the committed cursor.
+    pub(crate) fn open(
+        name: &str,
+        log: &Log,
+        stream: Stream,
+        stage: Stage,
+        emitter: Emitter,
+        tables: Arc<Tables>,
+        counters: Counters,
+    ) -> Result<Self> {
+        let ledger = Ledger::new(name);
+        let readers = (0..stream.partitions())
+            .map(|partition| {
+                let offset = log.cursor(&ledger.cursor(), stream.id(), partition).unwrap_or(0);
+                StageReader::new(log, &stream, partition, offset, &stage, &[])
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { log: log.clone(), stream, readers, stage, emitter, ledger, tables, counters })
+    }
+
+    /// Runs until it is told to finish or stop.
+    pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        loop {
+            let wanted = *control.borrow_and_update();
+            if wanted == Control::Stop {
+                return Ok(());
+            }
+            self.tables.refresh().await;
+            let read = self.step().await?;
+            if read > 0 {
+                continue;
+            }
+            if wanted == Control::Finish {
+                return Ok(());
+            }
+            let rows = select_all(self.readers.iter_mut().map(|reader| reader.wait().boxed()));
+            tokio::select! {
+                _ = rows => {}
+                _ = control.changed() => {}
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<u64> {
+        let mut commit = Commit::new();
+        let (mut read, mut emitted) = (0, 0);
+        for (partition, reader) in (0..).zip(&mut self.readers) {
+            let Some(rows) = reader.next(STEP_ROWS, &mut self.stage).await? else { continue };
+            read += rows.input.num_rows() as u64;
+            emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
+            let position = reader.position();
+            commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, position);
+        }
+        self.counters.add_in(read);
+        self.counters.add_out(emitted);
+        if !commit.is_empty() {
+            commit_when_possible(&self.log, commit).await?;
+        }
+        self.measure()?;
+        Ok(read)
+    }
+
+    fn measure(&self) -> Result<()> {
+        let (mut lag, mut position) = (0, 0);
+        for (partition, reader) in (0..).zip(&self.readers) {
+            lag += self.log.range(self.stream.id(), partition)?.end.saturating_sub(reader.position());
+            position += reader.position();
+        }
+        self.counters.set_lag(lag);
+        self.counters.set_position(position);
+        Ok(())
+    }
+}

@@ -1,0 +1,354 @@
+//! A windowed continuous query.
+//!
+//! It advances in steps: every partition that has rows takes some, side by side; then the windows that the combined
+//! watermark has passed are closed, one after the other, and what they emit is committed together with the progress.
+//!
+//! Recovery: each partition starts at its last snapshot and reads again up to where the committed progress had read;
+//! windows that were closed by then are not closed again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use futures::future::{FutureExt, select_all};
+use thermocline_log::{Commit, Log, Stream};
+use thermocline_sql::{EventTime, WindowedShape};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::partition::{PartitionTask, Step};
+use super::progress::{Ledger, Progress};
+use super::{Control, Counters, Emitter, commit_when_possible};
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::late::{LateOffset, late_rows};
+use crate::stage::Stage;
+use crate::tables::Tables;
+use crate::watermark::NO_WATERMARK;
+use crate::window::{PartitionState, PartitionWindows, WindowAggregate, WindowOperator, read_snapshot, write_snapshot};
+
+/// What a windowed query is made of.
+pub(crate) struct WindowedSettings<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) sql: &'a str,
+    pub(crate) shape: &'a WindowedShape,
+    pub(crate) event_time: &'a EventTime,
+    pub(crate) log: &'a Log,
+    pub(crate) stream: Stream,
+    pub(crate) late: Stream,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    /// Rows between checkpoints; the default when `None`.
+    pub(crate) checkpoint_rows: Option<u64>,
+}
+
+/// A windowed query, ready to run.
+#[derive(Debug)]
+pub(crate) struct WindowedQuery {
+    name: String,
+    log: Log,
+    stream: Stream,
+    late: Stream,
+    partitions: Vec<Option<PartitionTask>>,
+    idle: Vec<Idle>,
+    operator: WindowOperator,
+    output: Stage,
+    emitter: Emitter,
+    ledger: Ledger,
+    commit: Commit,
+    tables: Arc<Tables>,
+    clock: Arc<dyn Clock>,
+    idle_timeout: Option<Duration>,
+    counters: Counters,
+}
+
+/// When a partition last had rows, by the engine's clock.
+#[derive(Debug, Clone, Copy)]
+struct Idle {
+    since: Duration,
+}
+
+impl WindowedQuery {
+    /// Compiles the query's input, loads its snapshots and replays what came after them.
+    pub(crate) async fn open(settings: WindowedSettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
+        let WindowedSettings { name, sql, shape, event_time, log, stream, late, tables, clock, counters, .. } = settings;
+        let ledger = Ledger::new(name);
+        let mut commit = Commit::new();
+        ledger.claim(log, sql, &mut commit)?;
+        let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
+        let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
+        let progress = ledger.progress(log)?;
+        let closed_us = progress.as_ref().map_or(NO_WATERMARK, |p| p.closed_us);
+        let now = clock.elapsed();
+        let mut query = Self {
+            name: name.to_owned(),
+            log: log.clone(),
+            partitions: Vec::new(),
+            idle: vec![Idle { since: now }; stream.partitions() as usize],
+            operator: WindowOperator::new(Arc::clone(&aggregate), closed_us),
+            output,
+            emitter,
+            commit,
+            clock,
+            idle_timeout: event_time.idle_timeout,
+            counters,
+            stream,
+            late,
+            tables: Arc::clone(&tables),
+            ledger,
+        };
+        for partition in 0..query.stream.partitions() {
+            let mut windows =
+                PartitionWindows::new(Arc::clone(&aggregate), event_time.delay_us, settings.checkpoint_rows);
+            if let Some(file) = query.ledger.snapshot(log, partition) {
+                windows.restore(read_snapshot(&query.state_dir().join(file), &aggregate)?);
+            }
+            let decisions = query.ledger.decisions(log, partition)?;
+            let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
+            let column = event_time.column;
+            let task = PartitionTask::new(log, &query.stream, partition, column, windows, stage, decisions)?;
+            query.partitions.push(Some(task));
+        }
+        if let Some(progress) = progress {
+            query.replay(&progress).await?;
+        }
+        Ok(query)
+    }
+
+    /// Runs until it is told to finish or stop.
+    pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        loop {
+            let wanted = *control.borrow_and_update();
+            if wanted == Control::Stop {
+                return self.store().await;
+            }
+            self.tables.refresh().await;
+            let read = self.step().await?;
+            self.decide_idle();
+            self.close_windows(self.watermark_us()).await?;
+            self.store().await?;
+            self.measure();
+            if read > 0 {
+                continue;
+            }
+            if wanted == Control::Finish {
+                return self.finish().await;
+            }
+            self.wait(&mut control).await;
+        }
+    }
+
+    /// Reads again what came after the snapshots, up to where the progress had read.
+    async fn replay(&mut self, progress: &Progress) -> Result<()> {
+        for (partition, until) in self.partitions.iter_mut().flatten().zip(&progress.next_offsets) {
+            while partition.next_offset() < *until {
+                let step = partition.step(Some(*until)).await?;
+                if step.rows == 0 {
+                    break;
+                }
+                partition.windows.forget(progress.closed_us);
+            }
+            partition.windows.forget(progress.closed_us);
+        }
+        Ok(())
+    }
+
+    /// Every partition takes some rows; returns how many in all.
+    async fn step(&mut self) -> Result<u64> {
+        let mut running = JoinSet::new();
+        for slot in &mut self.partitions {
+            let mut task = slot.take().expect("partitions are back after each step");
+            running.spawn(async move {
+                let step = task.step(None).await;
+                (task, step)
+            });
+        }
+        let mut failed = None;
+        let mut steps: Vec<Option<Step>> = self.partitions.iter().map(|_| None).collect();
+        while let Some(done) = running.join_next().await {
+            let (task, step) = match done {
+                Ok(done) => done,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            };
+            let partition = task.partition() as usize;
+            self.partitions[partition] = Some(task);
+            match step {
+                Ok(step) => steps[partition] = Some(step),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.take_steps(steps.into_iter().flatten().collect())
+    }
+
+    fn take_steps(&mut self, steps: Vec<Step>) -> Result<u64> {
+        let now = self.clock.elapsed();
+        let mut rows = 0;
+        let mut late = Vec::new();
+        for (partition, step) in steps.into_iter().enumerate() {
+            if step.rows > 0 {
+                self.idle[partition].since = now;
+            }
+            rows += step.rows;
+            late.extend(step.late);
+            if let Some(state) = step.checkpoint {
+                self.store_snapshot(partition as u32, &state)?;
+            }
+        }
+        self.counters.add_in(rows);
+        self.keep_late(&late)?;
+        Ok(rows)
+    }
+
+    fn keep_late(&mut self, late: &[LateOffset]) -> Result<()> {
+        if late.is_empty() {
+            return Ok(());
+        }
+        self.counters.add_late(late.len() as u64);
+        let rows = late_rows(&self.log, &self.stream, &self.name, late)?;
+        self.commit.append(self.late.id(), rows);
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, partition: u32, state: &PartitionState) -> Result<()> {
+        let file = format!("{}-{partition}-{:020}.snapshot", file_name(&self.name), state.next_offset);
+        write_snapshot(&self.state_dir().join(&file), state)?;
+        if let Some(earlier) = self.ledger.snapshot(&self.log, partition)
+            && earlier != file
+        {
+            // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
+            self.remove_older(partition, &earlier);
+        }
+        self.ledger.store_snapshot(partition, &file, &mut self.commit);
+        self.ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
+        self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, state.next_offset);
+        Ok(())
+    }
+
+    fn remove_older(&self, partition: u32, committed: &str) {
+        let prefix = format!("{}-{partition}-", file_name(&self.name));
+        let Ok(entries) = std::fs::read_dir(self.state_dir()) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) && name.as_str() < committed {
+                // A file that stays is only space; the next snapshot tries again.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Lets partitions without rows stop holding the others back; each decision is journaled with what it leads to.
+    fn decide_idle(&mut self) {
+        let now = self.clock.elapsed();
+        let states: Vec<(bool, i64)> = self
+            .partitions
+            .iter()
+            .flatten()
+            .zip(&self.idle)
+            .map(|(task, idle)| {
+                let waiting = self.idle_timeout.is_some_and(|timeout| now >= idle.since + timeout);
+                (waiting && task.lag(&self.log) == 0, task.windows.watermark.current_us())
+            })
+            .collect();
+        let active = states.iter().filter(|(idle, _)| !idle).map(|(_, watermark_us)| *watermark_us).min();
+        let target_us = active.or(states.iter().map(|(_, watermark_us)| *watermark_us).max()).unwrap_or(NO_WATERMARK);
+        for (task, (idle, watermark_us)) in self.partitions.iter_mut().flatten().zip(states) {
+            if idle && watermark_us < target_us {
+                let decision = task.decide(target_us);
+                self.ledger.store_decision(task.partition(), decision, &mut self.commit);
+            }
+        }
+    }
+
+    /// The combined watermark: that of the partition that is furthest behind.
+    fn watermark_us(&self) -> i64 {
+        let watermarks = self.partitions.iter().flatten().map(|task| task.windows.watermark.current_us());
+        watermarks.min().unwrap_or(NO_WATERMARK)
+    }
+
+    /// The rows of the next window that the watermark has passed.
+    fn close_next(&mut self, watermark_us: i64) -> Result<Option<RecordBatch>> {
+        let mut windows: Vec<&mut PartitionWindows> =
+            self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
+        Ok(self.operator.close_next(&mut windows, watermark_us)?)
+    }
+
+    /// Closes what the watermark has passed.
+    async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
+        let mut emitted = 0;
+        while let Some(rows) = self.close_next(watermark_us)? {
+            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
+            emitted += self.emitter.emit(&rows, &mut self.commit)?;
+        }
+        self.counters.add_out(emitted as u64);
+        Ok(())
+    }
+
+    /// Closes all windows: nothing more will come. The decision is journaled, so that rows of a later run are late for
+    /// these windows only.
+    async fn finish(&mut self) -> Result<()> {
+        let last_end_us = self.partitions.iter().flatten().filter_map(|task| task.windows.last_end_us()).max();
+        if let Some(end_us) = last_end_us {
+            for task in self.partitions.iter_mut().flatten() {
+                if task.windows.watermark.current_us() < end_us {
+                    let decision = task.decide(end_us);
+                    self.ledger.store_decision(task.partition(), decision, &mut self.commit);
+                }
+            }
+            self.close_windows(end_us).await?;
+        }
+        self.store().await
+    }
+
+    /// Commits what has gathered, with the progress it belongs to.
+    async fn store(&mut self) -> Result<()> {
+        if self.commit.is_empty() {
+            return Ok(());
+        }
+        let mut commit = std::mem::take(&mut self.commit);
+        let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
+        let progress = Progress { closed_us: self.operator.closed_us(), next_offsets };
+        self.ledger.store_progress(&progress, &mut commit);
+        commit_when_possible(&self.log, commit).await
+    }
+
+    /// Resolves when there are rows, or something else to look at: a control, an idle partition.
+    async fn wait(&mut self, control: &mut watch::Receiver<Control>) {
+        let now = self.clock.elapsed();
+        let idle_at = self.idle_timeout.and_then(|timeout| {
+            self.idle.iter().map(|idle| idle.since + timeout).filter(|at| *at > now).min()
+        });
+        let timeout = idle_at.map(|at| at - now);
+        let rows = select_all(self.partitions.iter_mut().flatten().map(|task| task.wait().boxed()));
+        tokio::select! {
+            _ = rows => {}
+            _ = control.changed() => {}
+            () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
+        }
+    }
+
+    fn measure(&self) {
+        let (mut lag, mut bytes, mut position) = (0, 0, 0);
+        for task in self.partitions.iter().flatten() {
+            lag += task.lag(&self.log);
+            bytes += task.windows.bytes();
+            position += task.next_offset();
+        }
+        self.counters.set_lag(lag);
+        self.counters.set_state_bytes(bytes as u64);
+        self.counters.set_position(position);
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.log.state_dir()
+    }
+}
+
+/// A query's name as part of a file name.
+fn file_name(query: &str) -> String {
+    query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
+}

@@ -1,0 +1,81 @@
+//! DataFusion sessions: one for the stages of continuous queries, one for ad-hoc queries.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::DFSchema;
+use datafusion::error::Result;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use thermocline_sql::WindowNode;
+
+use crate::window_exec::WindowExec;
+
+/// Rows that a stage handles at once without cutting them up.
+const STAGE_BATCH_ROWS: usize = 65_536;
+
+/// A session for stages: one partition, since the engine runs partitions of the log side by side itself, and nothing
+/// that depends on what another run saw.
+pub(crate) fn stage_context() -> SessionContext {
+    let mut config = thermocline_sql::session_config()
+        .with_target_partitions(1)
+        .with_batch_size(STAGE_BATCH_ROWS)
+        .with_information_schema(false);
+    config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
+    context(config)
+}
+
+/// A session for ad-hoc queries.
+pub(crate) fn query_context() -> SessionContext {
+    let context = context(thermocline_sql::session_config());
+    thermocline_sql::register_dialect(&context);
+    context
+}
+
+fn context(config: SessionConfig) -> SessionContext {
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .with_query_planner(Arc::new(DialectPlanner))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// DataFusion's planner, which also knows the dialect's window functions.
+#[derive(Debug)]
+struct DialectPlanner;
+
+#[async_trait]
+impl QueryPlanner for DialectPlanner {
+    async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WindowNodePlanner)]);
+        planner.create_physical_plan(plan, session).await
+    }
+}
+
+struct WindowNodePlanner;
+
+#[async_trait]
+impl ExtensionPlanner for WindowNodePlanner {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _session: &dyn Session,
+        _planning_ctx: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
+        let schema: &DFSchema = logical_inputs[0].schema();
+        let time = schema.index_of_column(&window.time)?;
+        let output = Arc::clone(node.schema().inner());
+        Ok(Some(Arc::new(WindowExec::new(Arc::clone(&physical_inputs[0]), time, &window.window, output))))
+    }
+}

@@ -1,0 +1,186 @@
+//! Which pane a row belongs to, and which windows still take it.
+//!
+//! A pane is the stretch of event time between two neighbouring window borders: every window is a whole number of
+//! panes (Li et al., "No pane, no gain", SIGMOD Record 2005). A row that comes when some windows over its pane are
+//! closed already, as far as its own partition knows, counts for the later ones only: it goes to a pane of its own,
+//! [`PaneKey::first_end_us`] being the end of the first window that takes it.
+
+use thermocline_sql::Window;
+
+/// A pane, and the end of the first window that its rows count for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PaneKey {
+    /// Start of the pane.
+    pub(crate) start_us: i64,
+    /// End of the first window its rows count for.
+    pub(crate) first_end_us: i64,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Assignment {
+    /// It counts.
+    Pane(PaneKey),
+    /// All its windows were closed before it.
+    Late,
+    /// No window covers its time (a hop with gaps).
+    Uncovered,
+}
+
+/// Windows as arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Assigner {
+    size_us: i64,
+    slide_us: i64,
+    offset_us: i64,
+    pane_us: i64,
+}
+
+impl Assigner {
+    pub(crate) fn new(window: &Window) -> Self {
+        let (size_us, slide_us, offset_us) = match *window {
+            Window::Tumble { size_us, offset_us } => (size_us, size_us, offset_us),
+            Window::Hop { slide_us, size_us, offset_us } => (size_us, slide_us, offset_us),
+        };
+        assert!(size_us > 0 && slide_us > 0, "the checker refuses windows without length");
+        Self { size_us, slide_us, offset_us, pane_us: gcd(size_us, slide_us) }
+    }
+
+    /// Whether each pane belongs to one window only.
+    pub(crate) fn is_tumbling(&self) -> bool {
+        self.size_us == self.slide_us
+    }
+
+    /// Start of the window that ends at `end_us`.
+    pub(crate) fn window_start_us(&self, end_us: i64) -> i64 {
+        end_us - self.size_us
+    }
+
+    /// Start of the pane that covers a time.
+    fn pane_start_us(&self, time_us: i64) -> i64 {
+        floor_to(time_us, self.pane_us, self.offset_us)
+    }
+
+    /// End of the first window over a pane.
+    fn first_end_us(&self, pane_start_us: i64) -> i64 {
+        // The first window starts after every start that ends at or before the pane's end.
+        let before = floor_to(pane_start_us + self.pane_us - 1 - self.size_us, self.slide_us, self.offset_us);
+        before + self.slide_us + self.size_us
+    }
+
+    /// End of the last window over a pane.
+    pub(crate) fn last_end_us(&self, pane_start_us: i64) -> i64 {
+        floor_to(pane_start_us, self.slide_us, self.offset_us) + self.size_us
+    }
+
+    /// Ends of all windows over a time, in order.
+    pub(crate) fn ends_us(self, time_us: i64) -> impl Iterator<Item = i64> {
+        let start_us = self.pane_start_us(time_us);
+        let last_us = self.last_end_us(start_us);
+        std::iter::successors(Some(self.first_end_us(start_us)), move |end| Some(end + self.slide_us))
+            .take_while(move |end| *end <= last_us)
+    }
+
+    /// End of the first window that ends after `time_us`.
+    fn end_after_us(&self, time_us: i64) -> i64 {
+        let aligned = floor_to(time_us - self.size_us, self.slide_us, self.offset_us) + self.size_us;
+        aligned + self.slide_us
+    }
+
+    /// What becomes of a row that came when its partition's watermark stood at `watermark_us`.
+    pub(crate) fn assign(&self, time_us: i64, watermark_us: i64) -> Assignment {
+        let start_us = self.pane_start_us(time_us);
+        let (first, last) = (self.first_end_us(start_us), self.last_end_us(start_us));
+        if first > last {
+            return Assignment::Uncovered;
+        }
+        if last <= watermark_us {
+            return Assignment::Late;
+        }
+        let first_end_us = if first > watermark_us { first } else { self.end_after_us(watermark_us) };
+        Assignment::Pane(PaneKey { start_us, first_end_us })
+    }
+
+    /// End of the next window after `closed_us` that a pane counts for, if any is left.
+    pub(crate) fn next_end_us(&self, pane: PaneKey, closed_us: i64) -> Option<i64> {
+        let end = if pane.first_end_us > closed_us { pane.first_end_us } else { self.end_after_us(closed_us) };
+        (end <= self.last_end_us(pane.start_us)).then_some(end)
+    }
+
+    /// Whether a pane's rows count for the window that ends at `end_us`.
+    pub(crate) fn covers(&self, pane: PaneKey, end_us: i64) -> bool {
+        pane.first_end_us <= end_us && pane.start_us >= end_us - self.size_us && pane.start_us < end_us
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn floor_to(time_us: i64, step_us: i64, offset_us: i64) -> i64 {
+    time_us - (time_us - offset_us).rem_euclid(step_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(slide_us: i64, size_us: i64, offset_us: i64) -> Assigner {
+        Assigner::new(&Window::Hop { slide_us, size_us, offset_us })
+    }
+
+    /// Ends of the windows over a time, by definition.
+    fn ends(slide: i64, size: i64, offset: i64, time: i64) -> Vec<i64> {
+        (-200..200)
+            .map(|n| n * slide + offset)
+            .filter(|start| *start <= time && time < start + size)
+            .map(|start| start + size)
+            .collect()
+    }
+
+    #[test]
+    fn panes_and_admission_agree_with_the_definition_of_windows() {
+        for (slide, size, offset) in [(10, 10, 0), (10, 60, 0), (4, 6, 1), (7, 3, 2), (5, 12, -3), (1, 5, 0)] {
+            let assigner = hop(slide, size, offset);
+            for time in -30..60 {
+                for watermark in [NO, -20, 0, 5, 13, 40, 200] {
+                    let expected: Vec<i64> =
+                        ends(slide, size, offset, time).into_iter().filter(|end| *end > watermark).collect();
+                    let found: Vec<i64> = match assigner.assign(time, watermark) {
+                        Assignment::Pane(pane) => (-200..400).filter(|end| is_end(*end, slide, size, offset) && assigner.covers(pane, *end)).collect(),
+                        Assignment::Late => {
+                            assert!(!ends(slide, size, offset, time).is_empty());
+                            vec![]
+                        }
+                        Assignment::Uncovered => {
+                            assert!(ends(slide, size, offset, time).is_empty());
+                            vec![]
+                        }
+                    };
+                    assert_eq!(found, expected, "slide {slide} size {size} offset {offset} time {time} watermark {watermark}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pane_closes_its_windows_one_after_the_other() {
+        let assigner = hop(4, 6, 1);
+        for time in 0..20 {
+            let Assignment::Pane(pane) = assigner.assign(time, NO) else { panic!("covered") };
+            let mut closed = i64::MIN / 2;
+            let mut found = vec![];
+            while let Some(end) = assigner.next_end_us(pane, closed) {
+                found.push(end);
+                closed = end;
+            }
+            assert_eq!(found, ends(4, 6, 1, time), "time {time}");
+        }
+    }
+
+    const NO: i64 = i64::MIN;
+
+    fn is_end(end: i64, slide: i64, size: i64, offset: i64) -> bool {
+        (end - size - offset).rem_euclid(slide) == 0
+    }
+}

@@ -1,0 +1,297 @@
+//! The windowed aggregate over all partitions of a stream.
+//!
+//! [`PartitionWindows`] takes the rows of one partition; partitions run side by side. [`WindowOperator`] closes
+//! windows: it merges the partitions' panes in partition order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{SortColumn, lexsort_to_indices, take};
+use datafusion::error::Result;
+
+use super::aggregate::{Evaluated, WindowAggregate};
+use super::assign::{Assigner, Assignment, PaneKey};
+use super::groups::Groups;
+use super::pane::Pane;
+use crate::watermark::Watermark;
+
+/// Rows of a partition between two places where its panes are cut into states, at least. It grows with the number of
+/// groups, so that cutting stays a small part of the work; the rows alone determine it.
+const CHECKPOINT_ROWS: u64 = 1 << 20;
+
+/// A row that no window took, as the index of its row in the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LateRow {
+    /// Index of the row.
+    pub(crate) row: u32,
+    /// Where its partition's watermark stood.
+    pub(crate) watermark_us: i64,
+}
+
+/// One partition's open panes.
+#[derive(Debug)]
+pub(crate) struct PartitionWindows {
+    aggregate: Arc<WindowAggregate>,
+    /// How far event time has got.
+    pub(crate) watermark: Watermark,
+    panes: BTreeMap<PaneKey, Pane>,
+    next_offset: u64,
+    next_checkpoint: u64,
+    checkpoint_rows: u64,
+}
+
+/// One partition's state at a checkpoint; what a snapshot stores.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionState {
+    /// First offset that is not in it.
+    pub(crate) next_offset: u64,
+    /// Offset of the following checkpoint.
+    pub(crate) next_checkpoint: u64,
+    /// The watermark.
+    pub(crate) watermark_us: i64,
+    /// The open panes.
+    pub(crate) panes: Vec<(PaneKey, RecordBatch)>,
+}
+
+impl PartitionWindows {
+    pub(crate) fn new(aggregate: Arc<WindowAggregate>, delay_us: i64, checkpoint_rows: Option<u64>) -> Self {
+        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS);
+        Self {
+            aggregate,
+            watermark: Watermark::new(delay_us),
+            panes: BTreeMap::new(),
+            next_offset: 0,
+            next_checkpoint: checkpoint_rows,
+            checkpoint_rows,
+        }
+    }
+
+    /// Goes on from a stored state.
+    pub(crate) fn restore(&mut self, state: PartitionState) {
+        self.watermark.advance_to(state.watermark_us);
+        self.next_offset = state.next_offset;
+        self.next_checkpoint = state.next_checkpoint;
+        self.panes = state.panes.into_iter().map(|(key, state)| (key, Pane::restored(state))).collect();
+    }
+
+    /// First offset whose row it has not taken.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// How many rows it may take before [`checkpoint`](Self::checkpoint) is due.
+    pub(crate) fn rows_to_checkpoint(&self) -> u64 {
+        self.next_checkpoint - self.next_offset
+    }
+
+    /// Takes the partition's next rows: `times` of all of them, `rows` being what the stage below left, with the index
+    /// of each row among `times` in `row_of`. Returns the late ones.
+    pub(crate) fn update(
+        &mut self,
+        times: &TimestampMicrosecondArray,
+        rows: &RecordBatch,
+        row_of: &UInt32Array,
+    ) -> Result<Vec<LateRow>> {
+        let watermarks = self.watermark.observe(times);
+        self.next_offset += times.len() as u64;
+        let (by_pane, late) = assign(self.aggregate.assigner, times, &watermarks, row_of);
+        if by_pane.is_empty() {
+            return Ok(late);
+        }
+        let evaluated = self.aggregate.evaluate(rows)?;
+        for (key, indices) in by_pane {
+            let pane = self.panes.entry(key).or_default();
+            if indices.len() == rows.num_rows() {
+                pane.update(&self.aggregate, rows.num_rows(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
+            } else {
+                let indices = UInt32Array::from(indices);
+                let part = taken(&evaluated, &indices)?;
+                pane.update(&self.aggregate, indices.len(), &part.keys, &part.arguments, &part.filters)?;
+            }
+        }
+        Ok(late)
+    }
+
+    /// Cuts all panes when the partition stands at a checkpoint offset, and returns the state there.
+    pub(crate) fn checkpoint(&mut self) -> Result<Option<PartitionState>> {
+        if self.next_offset < self.next_checkpoint {
+            return Ok(None);
+        }
+        let mut panes = Vec::with_capacity(self.panes.len());
+        for (key, pane) in &mut self.panes {
+            panes.push((*key, pane.cut(&self.aggregate)?.clone()));
+        }
+        // Only panes that this partition itself keeps open: whether an older one is still here depends on the others.
+        let watermark_us = self.watermark.current_us();
+        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > watermark_us);
+        let groups: usize = open.map(|(_, state)| state.num_rows()).sum();
+        self.next_checkpoint = self.next_offset + self.checkpoint_rows.max(4 * groups as u64);
+        Ok(Some(PartitionState {
+            next_offset: self.next_offset,
+            next_checkpoint: self.next_checkpoint,
+            watermark_us,
+            panes,
+        }))
+    }
+
+    /// Bytes of open panes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.panes.values().map(Pane::bytes).sum()
+    }
+
+    fn next_end_us(&self, closed_us: i64) -> Option<i64> {
+        self.panes.keys().filter_map(|key| self.aggregate.assigner.next_end_us(*key, closed_us)).min()
+    }
+
+    /// End of the last window over its rows.
+    pub(crate) fn last_end_us(&self) -> Option<i64> {
+        self.panes.keys().map(|key| self.aggregate.assigner.last_end_us(key.start_us)).max()
+    }
+
+    /// Drops the panes whose windows are all closed. A replay passes windows that were closed in an earlier life before
+    /// its own watermark does; their panes stay until then, as they did the first time.
+    pub(crate) fn forget(&mut self, closed_us: i64) {
+        let assigner = self.aggregate.assigner;
+        let passed_us = closed_us.min(self.watermark.current_us());
+        self.panes.retain(|key, _| assigner.last_end_us(key.start_us) > passed_us);
+    }
+}
+
+type RowsByPane = Vec<(PaneKey, Vec<u32>)>;
+
+/// Sorts the rows that the stage left into panes, in their order, and finds the late ones.
+fn assign(
+    assigner: Assigner,
+    times: &TimestampMicrosecondArray,
+    watermarks: &[i64],
+    row_of: &UInt32Array,
+) -> (RowsByPane, Vec<LateRow>) {
+    let mut by_pane: RowsByPane = Vec::new();
+    let mut late = Vec::new();
+    let mut current = 0;
+    for (index, row) in row_of.values().iter().enumerate() {
+        let at = *row as usize;
+        let watermark_us = watermarks[at];
+        if times.is_null(at) {
+            late.push(LateRow { row: *row, watermark_us });
+            continue;
+        }
+        match assigner.assign(times.value(at), watermark_us) {
+            Assignment::Uncovered => {}
+            Assignment::Late => late.push(LateRow { row: *row, watermark_us }),
+            Assignment::Pane(key) => {
+                if by_pane.get(current).is_none_or(|(k, _)| *k != key) {
+                    current = by_pane.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
+                        by_pane.push((key, Vec::with_capacity(row_of.len())));
+                        by_pane.len() - 1
+                    });
+                }
+                by_pane[current].1.push(index as u32);
+            }
+        }
+    }
+    (by_pane, late)
+}
+
+fn taken(evaluated: &Evaluated, indices: &UInt32Array) -> Result<Evaluated> {
+    let array = |column: &ArrayRef| Ok(take(column, indices, None)?);
+    Ok(Evaluated {
+        keys: evaluated.keys.iter().map(array).collect::<Result<_>>()?,
+        arguments: evaluated
+            .arguments
+            .iter()
+            .map(|columns| columns.iter().map(array).collect::<Result<_>>())
+            .collect::<Result<_>>()?,
+        filters: evaluated
+            .filters
+            .iter()
+            .map(|filter| {
+                let Some(filter) = filter else { return Ok(None) };
+                let filter = take(filter, indices, None)?;
+                Ok(Some(filter.as_any().downcast_ref::<BooleanArray>().expect("taken from a boolean array").clone()))
+            })
+            .collect::<Result<_>>()?,
+    })
+}
+
+/// Closes windows over all partitions.
+#[derive(Debug)]
+pub(crate) struct WindowOperator {
+    aggregate: Arc<WindowAggregate>,
+    closed_us: i64,
+}
+
+impl WindowOperator {
+    /// `closed_us`: windows that end there or before were emitted in an earlier life.
+    pub(crate) fn new(aggregate: Arc<WindowAggregate>, closed_us: i64) -> Self {
+        Self { aggregate, closed_us }
+    }
+
+    /// All windows that end here or before are closed.
+    pub(crate) fn closed_us(&self) -> i64 {
+        self.closed_us
+    }
+
+    /// Closes the next window that ends at or before the watermark: its rows in key order. `None` when there is none.
+    pub(crate) fn close_next(
+        &mut self,
+        partitions: &mut [&mut PartitionWindows],
+        watermark_us: i64,
+    ) -> Result<Option<RecordBatch>> {
+        let next = partitions.iter().filter_map(|p| p.next_end_us(self.closed_us)).min();
+        let Some(end_us) = next.filter(|end| *end <= watermark_us) else {
+            self.closed_us = self.closed_us.max(watermark_us);
+            return Ok(None);
+        };
+        let groups = self.merged(partitions, end_us)?;
+        self.closed_us = end_us;
+        for partition in partitions.iter_mut() {
+            partition.forget(end_us);
+        }
+        let (keys, results) = groups.into_results()?;
+        let (keys, results) = in_key_order(keys, results)?;
+        self.aggregate.output(end_us, &keys, results).map(Some)
+    }
+
+    fn merged(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+        let aggregate = &self.aggregate;
+        let assigner = aggregate.assigner;
+        let covering: Vec<(usize, PaneKey)> = partitions
+            .iter()
+            .enumerate()
+            .flat_map(|(n, p)| p.panes.keys().filter(|key| assigner.covers(**key, end_us)).map(move |key| (n, *key)))
+            .collect();
+        // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
+        // before depends on when its first window closed.
+        if let [(n, key)] = covering[..]
+            && assigner.is_tumbling()
+        {
+            let pane = partitions[n].panes.remove(&key).expect("listed above");
+            match pane.into_uncut() {
+                Ok(groups) => return Ok(groups),
+                Err(pane) => partitions[n].panes.insert(key, pane),
+            };
+        }
+        let mut groups = Groups::new(aggregate)?;
+        for (n, key) in covering {
+            let pane = partitions[n].panes.get_mut(&key).expect("listed above");
+            groups.merge(aggregate, pane.cut(aggregate)?)?;
+        }
+        Ok(groups)
+    }
+}
+
+/// Rows sorted by key, so that the order does not depend on partitions or arrival.
+fn in_key_order(keys: Vec<ArrayRef>, results: Vec<ArrayRef>) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    if keys.first().is_none_or(|column| column.len() < 2) {
+        return Ok((keys, results));
+    }
+    let columns: Vec<SortColumn> =
+        keys.iter().map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
+    let order = lexsort_to_indices(&columns, None)?;
+    let sorted = |columns: Vec<ArrayRef>| {
+        columns.iter().map(|column| Ok(take(column, &order, None)?)).collect::<Result<Vec<_>>>()
+    };
+    Ok((sorted(keys)?, sorted(results)?))
+}

@@ -1,0 +1,144 @@
+//! Snapshot files: one partition's open panes at a checkpoint offset.
+//!
+//! ```text
+//!  magic "TCSNAP" | version u16 | header length u32 | header (JSON) | body (Arrow IPC streams) | crc32c of all before u32
+//! ```
+//!
+//! Integers are little-endian. The header lists the panes with the length of each one's IPC stream.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::{Deserialize, Serialize};
+
+use super::aggregate::WindowAggregate;
+use super::assign::PaneKey;
+use super::operator::PartitionState;
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 6] = b"TCSNAP";
+const VERSION: u16 = 1;
+const PREFIX_BYTES: usize = MAGIC.len() + size_of::<u16>() + size_of::<u32>();
+const CHECKSUM_BYTES: usize = size_of::<u32>();
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    next_offset: u64,
+    next_checkpoint: u64,
+    watermark_us: i64,
+    panes: Vec<PaneHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PaneHeader {
+    start_us: i64,
+    first_end_us: i64,
+    bytes: usize,
+}
+
+/// Writes a state to a file of its own and makes it durable.
+pub(crate) fn write_snapshot(path: &Path, state: &PartitionState) -> Result<()> {
+    let bytes = encode(state)?;
+    let io = |action: &'static str| move |source| Error::Io { action, path: path.to_owned(), source };
+    let partial = path.with_extension("partial");
+    let mut file = File::create(&partial).map_err(io("create"))?;
+    file.write_all(&bytes).map_err(io("write"))?;
+    file.sync_all().map_err(io("sync"))?;
+    std::fs::rename(&partial, path).map_err(io("rename"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the folder of"))
+}
+
+/// Reads a state that [`write_snapshot`] wrote.
+pub(crate) fn read_snapshot(path: &Path, aggregate: &WindowAggregate) -> Result<PartitionState> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+    decode(&bytes, aggregate)
+        .map_err(|(expected, found)| Error::State { name: path.display().to_string(), expected, found })
+}
+
+fn encode(state: &PartitionState) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut panes = Vec::with_capacity(state.panes.len());
+    for (key, rows) in &state.panes {
+        let before = body.len();
+        let mut writer = StreamWriter::try_new(&mut body, &rows.schema())?;
+        writer.write(rows)?;
+        writer.finish()?;
+        panes.push(PaneHeader { start_us: key.start_us, first_end_us: key.first_end_us, bytes: body.len() - before });
+    }
+    let header = Header {
+        next_offset: state.next_offset,
+        next_checkpoint: state.next_checkpoint,
+        watermark_us: state.watermark_us,
+        panes,
+    };
+    let header = serde_json::to_vec(&header).expect("numbers and lists always serialise");
+    let mut bytes = Vec::with_capacity(PREFIX_BYTES + header.len() + body.len() + CHECKSUM_BYTES);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&header);
+    bytes.extend_from_slice(&body);
+    let checksum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    Ok(bytes)
+}
+
+type Mismatch = (String, String);
+
+fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<PartitionState, Mismatch> {
+    if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES || &bytes[..MAGIC.len()] != MAGIC {
+        return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
+    }
+    let version = u16::from_le_bytes([bytes[6], bytes[7]]);
+    if version != VERSION {
+        return Err((format!("format version {VERSION}"), format!("version {version}")));
+    }
+    let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
+    let stored = u32::from_le_bytes(checksum.try_into().expect("split off with its size"));
+    let computed = crc32c::crc32c(content);
+    if stored != computed {
+        return Err((format!("checksum {stored:08x}"), format!("{computed:08x}")));
+    }
+    let header_bytes = u32::from_le_bytes(content[8..PREFIX_BYTES].try_into().expect("four bytes")) as usize;
+    let Some((header, mut body)) = content[PREFIX_BYTES..].split_at_checked(header_bytes) else {
+        return Err((format!("a header of {header_bytes} bytes"), format!("{} bytes in all", content.len())));
+    };
+    let header: Header =
+        serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
+    let mut panes = Vec::with_capacity(header.panes.len());
+    for pane in header.panes {
+        let Some((stream, rest)) = body.split_at_checked(pane.bytes) else {
+            return Err((format!("a pane of {} bytes", pane.bytes), format!("{} bytes left", body.len())));
+        };
+        body = rest;
+        let key = PaneKey { start_us: pane.start_us, first_end_us: pane.first_end_us };
+        panes.push((key, decode_pane(stream, aggregate)?));
+    }
+    Ok(PartitionState {
+        next_offset: header.next_offset,
+        next_checkpoint: header.next_checkpoint,
+        watermark_us: header.watermark_us,
+        panes,
+    })
+}
+
+fn decode_pane(stream: &[u8], aggregate: &WindowAggregate) -> Result<RecordBatch, Mismatch> {
+    let broken = |e: arrow::error::ArrowError| ("an arrow stream of one batch".to_owned(), e.to_string());
+    let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
+    let batch = reader.next().transpose().map_err(broken)?;
+    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
+    let expected = aggregate.state_schema();
+    if batch.schema().fields().iter().map(|f| f.data_type()).ne(expected.fields().iter().map(|f| f.data_type())) {
+        return Err((format!("{expected:?}"), format!("{:?}", batch.schema())));
+    }
+    RecordBatch::try_new(Arc::clone(expected), batch.columns().to_vec()).map_err(broken)
+}

@@ -1,0 +1,23 @@
+//! HTTP: rows in, queries out, health and metrics. Everything is bounded: bytes of bodies in flight, connections,
+//! queries at a time, the time a silent client is waited for.
+
+mod answer;
+mod body;
+mod budget;
+mod health;
+mod influx;
+mod query;
+mod result_format;
+mod router;
+mod rows;
+mod server;
+mod state;
+mod streams;
+
+pub use self::query::{QueryError, QueryResult, QueryService};
+pub use self::router::router;
+pub use self::server::serve;
+pub use self::state::{HttpOptions, HttpState};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What can go wrong in the log, classed so that a caller knows what to do next.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of a log operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who has to act on an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The caller asked for something that cannot be.
+    User,
+    /// The disk or another part of the outside failed.
+    External,
+    /// A defect of this crate.
+    Internal,
+}
+
+/// An error of the log. Causes are kept, never flattened to text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process holds the data directory.
+    #[error("data directory {path} is in use by another process")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// No stream of that name.
+    #[error("no stream named {name:?}")]
+    UnknownStream {
+        /// The name asked for.
+        name: String,
+    },
+    /// The stream exists with another definition.
+    #[error("stream {name:?} exists with another {what}: expected {expected}, found {found}")]
+    StreamMismatch {
+        /// The stream.
+        name: String,
+        /// Which part differs (`schema`, `partitions`, `partition key`).
+        what: &'static str,
+        /// What the caller asked for.
+        expected: String,
+        /// What the log holds.
+        found: String,
+    },
+    /// Rows do not have the stream's schema.
+    #[error("rows for stream {stream:?} do not fit its schema: expected {expected}, found {found}")]
+    SchemaMismatch {
+        /// The stream.
+        stream: String,
+        /// The stream's schema.
+        expected: String,
+        /// The schema of the rows.
+        found: String,
+    },
+    /// A stream cannot be what it was asked to be.
+    #[error("stream {name:?} cannot be created: {what}")]
+    InvalidStream {
+        /// The stream.
+        name: String,
+        /// What was expected and found.
+        what: String,
+    },
+    /// No partition of that number.
+    #[error("stream {stream:?} has {partitions} partitions, found partition {partition}")]
+    UnknownPartition {
+        /// The stream.
+        stream: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The offset is below what retention kept.
+    #[error(
+        "offset {offset} of stream {stream:?} partition {partition} was removed by retention; the oldest is {oldest}"
+    )]
+    OffsetRemoved {
+        /// The stream.
+        stream: String,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The oldest offset that is still there.
+        oldest: u64,
+    },
+    /// Damage below the position known to be synced: acknowledged data is damaged, nothing is guessed.
+    #[error("{path} is damaged at byte {offset}: {what}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Byte offset of the damage.
+        offset: u64,
+        /// What was expected and found.
+        what: String,
+    },
+    /// The file was written by another version of the format.
+    #[error("{path} has format version {found}, this build reads version {expected}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Version that this build reads.
+        expected: u16,
+        /// Version found in the file.
+        found: u16,
+    },
+    /// The disk is full; reads go on and the log accepts rows again when there is space.
+    #[error("no space left for the log in {path}")]
+    Full {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The tail is at its memory cap: the producer must slow down and try again.
+    #[error("the log's memory is at its cap of {cap_bytes} bytes; try again")]
+    Overloaded {
+        /// The configured cap.
+        cap_bytes: u64,
+    },
+    /// An earlier sync failed; nothing more is acknowledged until a restart.
+    #[error("the log stopped after a failed write or sync and must be reopened: {reason}")]
+    Poisoned {
+        /// The failure that poisoned it.
+        reason: String,
+    },
+    /// The log is shutting down.
+    #[error("the log is closed")]
+    Closed,
+    /// A file operation failed.
+    #[error("{action} {path}")]
+    Io {
+        /// What was tried, as a verb (`open`, `write`).
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Arrow refused the rows.
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// Parquet refused a segment.
+    #[error("segment {path}: {source}")]
+    Parquet {
+        /// The segment file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: parquet::errors::ParquetError,
+    },
+}
+
+/// Names the file and the action of a failed file operation; a full disk gets its own variant.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full { path },
+        _ => Error::Io { action, path, source },
+    }
+}
+
+/// Damage of `path` at `offset`.
+pub(crate) fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Error {
+    Error::Corrupt { path: path.to_owned(), offset, what: what.into() }
+}
+
+impl Error {
+    /// Who has to act.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::UnknownStream { .. }
+            | Self::StreamMismatch { .. }
+            | Self::SchemaMismatch { .. }
+            | Self::InvalidStream { .. }
+            | Self::UnknownPartition { .. }
+            | Self::OffsetRemoved { .. }
+            | Self::Locked { .. }
+            | Self::Version { .. } => ErrorClass::User,
+            Self::Corrupt { .. }
+            | Self::Full { .. }
+            | Self::Overloaded { .. }
+            | Self::Poisoned { .. }
+            | Self::Io { .. } => ErrorClass::External,
+            Self::Closed | Self::Arrow(_) | Self::Parquet { .. } => ErrorClass::Internal,
+        }
+    }
+
+    /// Whether the same call may succeed later without a restart.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Overloaded { .. })
+    }
+}

@@ -1,0 +1,144 @@
+//! From a caller's commit to the queue: checks the rows, places them in partitions, encodes the large batches. All of
+//! it runs in the caller's thread, so that the writer only writes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{Array, RecordBatch};
+use tokio::sync::oneshot;
+
+use crate::catalog::{StreamEntry, describe};
+use crate::commit::{Commit, Receipt};
+use crate::error::{Error, Result};
+use crate::ipc::encode_batch;
+use crate::journal::{Entry, Pending, Piece, PieceRows};
+use crate::route::split_by_key;
+use crate::shared::Shared;
+
+/// From this many rows on a batch is encoded by the caller.
+const ENCODE_ROWS: usize = 256;
+/// From this many bytes on too.
+const ENCODE_BYTES: usize = 64 << 10;
+/// Longer batches are cut, which bounds what readers get at once.
+const MAX_PIECE_ROWS: usize = 64 << 10;
+
+/// The answer to a commit, once there is one.
+pub(crate) type Reply = oneshot::Receiver<Result<Receipt>>;
+
+/// Puts a commit into the queue.
+pub(crate) fn queue(shared: &Shared, commit: Commit) -> Result<Reply> {
+    if let Some(poisoned) = shared.poison.error() {
+        return Err(poisoned);
+    }
+    let cap_bytes = shared.options.tail_bytes;
+    let has_rows = commit.rows.iter().any(|(_, _, rows)| rows.num_rows() > 0);
+    let used = if has_rows { shared.memory.total() } else { shared.memory.queued.load(Ordering::Relaxed) };
+    if used >= cap_bytes {
+        shared.sealer.notify();
+        if shared.sealer.disk_full.load(Ordering::Relaxed) {
+            return Err(Error::Full { path: shared.dir.clone() });
+        }
+        metrics::counter!("thermocline_log_overloaded_total").increment(1);
+        return Err(Error::Overloaded { cap_bytes });
+    }
+    let (reply, answer) = oneshot::channel();
+    let pending = prepare(shared, commit, reply)?;
+    let bytes = pending.bytes;
+    shared.memory.queued.fetch_add(bytes, Ordering::Relaxed);
+    shared.queue.push(pending).inspect_err(|_| {
+        shared.memory.queued.fetch_sub(bytes, Ordering::Relaxed);
+    })?;
+    Ok(answer)
+}
+
+/// Puts entries that only the log itself makes into the queue.
+pub(crate) fn queue_entries(shared: &Shared, entries: Vec<Entry>, must_sync: bool) -> Result<Reply> {
+    let (reply, answer) = oneshot::channel();
+    shared.queue.push(Pending { pieces: Vec::new(), entries, bytes: 0, must_sync, reply })?;
+    Ok(answer)
+}
+
+fn prepare(shared: &Shared, commit: Commit, reply: oneshot::Sender<Result<Receipt>>) -> Result<Pending> {
+    let mut pending = Pending { pieces: Vec::new(), entries: Vec::new(), bytes: 0, must_sync: false, reply };
+    for (stream, partition, rows) in commit.rows {
+        let stream = shared.catalog.expect(stream)?;
+        if let Some(partition) = partition {
+            stream.partition(partition)?;
+        }
+        for (partition, rows) in place(&stream, partition, fit(&stream, rows)?)? {
+            add_pieces(&mut pending, &stream, partition, &rows)?;
+        }
+    }
+    for (name, stream, partition, next_offset) in commit.cursors {
+        shared.catalog.expect(stream)?.partition(partition)?;
+        pending.bytes += name.len() as u64 + 32;
+        pending.entries.push(Entry::Cursor { name, stream, partition, next_offset });
+    }
+    for (key, value) in commit.values {
+        pending.bytes += (key.len() + value.as_ref().map_or(0, Vec::len)) as u64 + 32;
+        pending.entries.push(match value {
+            Some(value) => Entry::Put { key, value },
+            None => Entry::Delete { key },
+        });
+    }
+    Ok(pending)
+}
+
+/// The rows under the stream's own schema.
+fn fit(stream: &StreamEntry, rows: RecordBatch) -> Result<RecordBatch> {
+    let schema = stream.stream.schema();
+    if Arc::ptr_eq(schema, rows.schema_ref()) {
+        return Ok(rows);
+    }
+    let columns = schema.fields().iter().zip(rows.schema_ref().fields());
+    let same = schema.fields().len() == rows.num_columns()
+        && columns.clone().all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
+    let nulls = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| {
+        !field.is_nullable() && rows.column(index).null_count() > 0
+    };
+    if !same || schema.fields().iter().enumerate().any(nulls) {
+        return Err(Error::SchemaMismatch {
+            stream: stream.stream.name().to_owned(),
+            expected: describe(schema),
+            found: describe(rows.schema_ref()),
+        });
+    }
+    Ok(RecordBatch::try_new(Arc::clone(schema), rows.columns().to_vec())?)
+}
+
+/// The rows by partition.
+fn place(stream: &StreamEntry, asked: Option<u32>, rows: RecordBatch) -> Result<Vec<(u32, RecordBatch)>> {
+    if rows.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let partitions = stream.stream.partitions();
+    match asked {
+        Some(partition) => Ok(vec![(partition, rows)]),
+        None if partitions == 1 => Ok(vec![(0, rows)]),
+        None if stream.key_columns.is_empty() => Ok(vec![(stream.round_robin(), rows)]),
+        None => Ok(split_by_key(&rows, &stream.key_columns, partitions)?),
+    }
+}
+
+fn add_pieces(pending: &mut Pending, stream: &StreamEntry, partition: u32, rows: &RecordBatch) -> Result<()> {
+    let id = stream.stream.id();
+    for start in (0..rows.num_rows()).step_by(MAX_PIECE_ROWS) {
+        let batch = rows.slice(start, MAX_PIECE_ROWS.min(rows.num_rows() - start));
+        let bytes = slice_bytes(&batch);
+        let rows = if batch.num_rows() >= ENCODE_ROWS || bytes >= ENCODE_BYTES {
+            let encoded = encode_batch(&batch)?;
+            pending.bytes += encoded.bytes();
+            PieceRows::Encoded(encoded.compacted(batch)?, encoded)
+        } else {
+            pending.bytes += bytes as u64;
+            PieceRows::Small(batch)
+        };
+        pending.pieces.push(Piece { stream: id, partition, rows, continues: start > 0 });
+    }
+    Ok(())
+}
+
+/// Bytes that the rows take, without what else their buffers hold.
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}

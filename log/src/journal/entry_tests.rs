@@ -1,0 +1,114 @@
+//! Every entry survives encoding, whatever its content; bytes that are no entries give an error, never a panic.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use proptest::prelude::*;
+
+use super::*;
+
+fn aligned(bytes: &[u8]) -> Buffer {
+    Buffer::from_slice_ref(bytes)
+}
+
+fn place() -> impl Strategy<Value = (StreamId, u32)> {
+    (any::<u32>().prop_map(StreamId), any::<u32>())
+}
+
+fn spec() -> impl Strategy<Value = StreamSpec> {
+    let data_type = prop_oneof![
+        Just(DataType::Utf8),
+        Just(DataType::Float64),
+        Just(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        Just(DataType::List(Arc::new(Field::new("item", DataType::Int32, true)))),
+    ];
+    let fields = prop::collection::vec((".*", data_type, any::<bool>()), 0..5);
+    let retention = (prop::option::of(0..NONE - 1), prop::option::of(0..NONE - 1))
+        .prop_map(|(age, max_bytes)| Retention { max_age: age.map(Duration::from_millis), max_bytes });
+    (".*", fields, any::<u32>(), prop::collection::vec(".*", 0..3), retention).prop_map(
+        |(name, fields, partitions, partition_key, retention)| {
+            let fields: Vec<Field> = fields.into_iter().map(|(name, ty, nulls)| Field::new(name, ty, nulls)).collect();
+            StreamSpec { name, schema: Arc::new(Schema::new(fields)), partitions, partition_key, retention }
+        },
+    )
+}
+
+fn rows() -> impl Strategy<Value = Entry> {
+    // A batch's parts are padded to 8 by the encoder of batches.
+    let words = || prop::collection::vec(any::<[u8; 8]>(), 0..20).prop_map(|words| words.concat());
+    (place(), any::<u64>(), any::<u32>(), words(), words()).prop_map(
+        |((stream, partition), base_offset, rows, message, body)| {
+            Entry::Rows(RowsEntry {
+                stream,
+                partition,
+                base_offset,
+                rows,
+                schema_version: FIRST_SCHEMA_VERSION,
+                message: aligned(&message),
+                body: aligned(&body),
+            })
+        },
+    )
+}
+
+fn entry_of_any_kind() -> impl Strategy<Value = Entry> {
+    prop_oneof![
+        rows(),
+        (any::<u32>().prop_map(StreamId), spec()).prop_map(|(id, spec)| Entry::Stream { id, spec }),
+        (".*", place(), any::<u64>()).prop_map(|(name, (stream, partition), next_offset)| Entry::Cursor {
+            name,
+            stream,
+            partition,
+            next_offset
+        }),
+        (".*", prop::collection::vec(any::<u8>(), 0..100)).prop_map(|(key, value)| Entry::Put { key, value }),
+        ".*".prop_map(|key| Entry::Delete { key }),
+        (place(), any::<[u64; 3]>()).prop_map(|((stream, partition), [start, sealed, next])| Entry::Partition {
+            stream,
+            partition,
+            start,
+            sealed,
+            next
+        }),
+        (place(), any::<u64>()).prop_map(|((stream, partition), start)| Entry::Start { stream, partition, start }),
+    ]
+}
+
+fn encode(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        entry.encode(&mut bytes);
+    }
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn round_trip(entries in prop::collection::vec(entry_of_any_kind(), 0..6)) {
+        let bytes = encode(&entries);
+        prop_assert_eq!(bytes.len() % 8, 0);
+        prop_assert_eq!(Entry::decode_all(&aligned(&bytes)), Ok(entries));
+    }
+
+    #[test]
+    fn cut_short_is_an_error_or_fewer_entries(entry in entry_of_any_kind(), keep in 0.0..1.0_f64) {
+        let bytes = encode(&[entry]);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let keep = (bytes.len() as f64 * keep) as usize;
+        // Only padding may be missing.
+        if let Ok(found) = Entry::decode_all(&aligned(&bytes[..keep])) {
+            prop_assert!(found.is_empty() || keep + 8 > bytes.len());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0..9_u16) {
+        let mut bytes = bytes;
+        if bytes.len() >= 16 {
+            let len = (bytes.len() - 16) as u64;
+            bytes[..2].copy_from_slice(&kind.to_le_bytes());
+            bytes[8..16].copy_from_slice(&len.to_le_bytes());
+        }
+        let _ = Entry::decode_all(&aligned(&bytes));
+    }
+}

@@ -1,0 +1,98 @@
+//! One journal file: its name, its creation, appending frames to it, cutting it back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Result, io_error};
+use crate::journal::format::{FILE_HEADER_BYTES, FileHeader, Position};
+
+const EXTENSION: &str = ".wal";
+
+/// Path of the file with that sequence.
+pub(crate) fn path_of(folder: &Path, sequence: u64) -> PathBuf {
+    folder.join(format!("{sequence:020}{EXTENSION}"))
+}
+
+/// The sequence in a file name; `None` for a name that is not a journal file's.
+pub(crate) fn sequence_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(EXTENSION)?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+/// The file that frames are appended to.
+#[derive(Debug)]
+pub(crate) struct JournalFile {
+    pub path: PathBuf,
+    pub sequence: u64,
+    file: Arc<dyn DiskFile>,
+    /// Where the next frame goes.
+    end: u64,
+    /// Up to here appending needs no new blocks.
+    capacity: u64,
+}
+
+impl JournalFile {
+    /// Creates the file with its header and first frame and makes both durable, the directory entry included.
+    /// On failure no file is left behind.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        folder: &Path,
+        header: &FileHeader,
+        first_frame: &[&[u8]],
+        capacity: u64,
+    ) -> Result<Self> {
+        let path = path_of(folder, header.sequence);
+        let file = disk.create(&path).map_err(io_error("create journal file", &path))?;
+        let mut journal = Self { path, sequence: header.sequence, file, end: 0, capacity };
+        journal.fill(disk, folder, header, first_frame).inspect_err(|_| {
+            // Best effort: what stays behind holds nothing acknowledged and is replaced by the next attempt.
+            let _ = disk.remove(&journal.path);
+        })?;
+        Ok(journal)
+    }
+
+    fn fill(&mut self, disk: &dyn Disk, folder: &Path, header: &FileHeader, first_frame: &[&[u8]]) -> Result<()> {
+        self.file.allocate(self.capacity).map_err(io_error("allocate journal file", &self.path))?;
+        let header = header.encode();
+        let parts: Vec<&[u8]> = std::iter::once(header.as_slice()).chain(first_frame.iter().copied()).collect();
+        self.file.write_all_at(&parts, 0).map_err(io_error("write journal file", &self.path))?;
+        self.end = parts.iter().map(|part| part.len() as u64).sum();
+        self.sync()?;
+        disk.sync_dir(folder).map_err(io_error("sync directory", folder))
+    }
+
+    /// Where the next frame goes.
+    pub(crate) fn position(&self) -> Position {
+        Position { file: self.sequence, offset: self.end }
+    }
+
+    /// Whether `bytes` more fit the file's planned size.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.end + bytes <= self.capacity
+    }
+
+    /// Whether anything was appended after the header and a first frame of `first_frame_bytes`.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    /// Writes a frame. On failure the file is cut back to where it was, as far as the disk allows.
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> Result<()> {
+        let bytes: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.file.write_all_at(parts, self.end).map_err(io_error("write journal file", &self.path))?;
+        self.end += bytes;
+        Ok(())
+    }
+
+    /// Removes what a failed append left beyond the end, and all unused space with it.
+    pub(crate) fn cut(&mut self) -> Result<()> {
+        self.capacity = self.capacity.min(self.end.max(FILE_HEADER_BYTES as u64));
+        self.file.set_len(self.end).map_err(io_error("truncate journal file", &self.path))
+    }
+
+    /// Makes everything appended durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(io_error("sync journal file", &self.path))
+    }
+}

@@ -1,0 +1,182 @@
+//! Turns queued commits into one commit group: assigns offsets, joins the small batches of a partition, and lays out
+//! the frame's body as a list of byte parts, so that large batches are written without being copied again.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
+
+use crate::commit::{OffsetRange, Receipt};
+use crate::error::Result;
+use crate::ipc::{EncodedBatch, encode_batch};
+use crate::journal::entry::{Entry, encode_rows_header};
+use crate::journal::queue::{Pending, Piece, PieceRows};
+use crate::stream::StreamId;
+
+/// Small batches are joined up to this many rows.
+const JOIN_ROWS: usize = 8192;
+/// From this size on, combining checksums is cheaper than computing them again.
+const COMBINE_BYTES: usize = 64 << 10;
+
+/// Rows that the group adds to a partition.
+#[derive(Debug)]
+pub(crate) struct NewRows {
+    pub stream: StreamId,
+    pub partition: u32,
+    pub base_offset: u64,
+    pub batch: RecordBatch,
+    /// Size as encoded.
+    pub bytes: u64,
+}
+
+/// A group ready to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub parts: Vec<Buffer>,
+    pub body_crc: u32,
+    pub body_bytes: u64,
+    pub entries: u32,
+    pub rows: Vec<NewRows>,
+    /// Everything that is not rows, in commit order.
+    pub changes: Vec<Entry>,
+    /// One receipt for each commit, in order.
+    pub receipts: Vec<Receipt>,
+    /// Next offset of every partition that got rows.
+    pub next: HashMap<(StreamId, u32), u64>,
+}
+
+/// Builds the group of `commits`; `next_offset` tells where a partition stands.
+pub(crate) fn build(commits: &mut [Pending], next_offset: impl Fn(StreamId, u32) -> u64) -> Result<Group> {
+    let mut builder = Builder { group: Group::default(), next_offset, waiting: HashMap::new() };
+    for commit in commits.iter_mut() {
+        builder.group.changes.append(&mut commit.entries);
+    }
+    let mut encoded = Vec::new();
+    for change in &builder.group.changes {
+        change.encode(&mut encoded);
+    }
+    builder.group.entries = u32::try_from(builder.group.changes.len()).expect("a group's entries fit u32");
+    if !encoded.is_empty() {
+        builder.group.push_part(Buffer::from_vec(encoded));
+    }
+    for commit in commits {
+        let receipt = builder.place(std::mem::take(&mut commit.pieces))?;
+        builder.group.receipts.push(receipt);
+    }
+    builder.finish()
+}
+
+struct Builder<F> {
+    group: Group,
+    next_offset: F,
+    /// Small batches of a partition that are not encoded yet.
+    waiting: HashMap<(StreamId, u32), Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    base_offset: u64,
+    rows: usize,
+    batches: Vec<RecordBatch>,
+}
+
+impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
+    fn place(&mut self, pieces: Vec<Piece>) -> Result<Receipt> {
+        let mut receipt = Receipt { ranges: Vec::with_capacity(pieces.len()) };
+        for Piece { stream, partition, rows, continues } in pieces {
+            let next_offset = &self.next_offset;
+            let next = self.group.next.entry((stream, partition)).or_insert_with(|| next_offset(stream, partition));
+            let start = *next;
+            *next += rows.num_rows() as u64;
+            let end = *next;
+            match receipt.ranges.last_mut() {
+                Some(last) if continues => last.end = end,
+                _ => receipt.ranges.push(OffsetRange { stream, partition, start, end }),
+            }
+            match rows {
+                PieceRows::Small(batch) => self.wait(stream, partition, start, batch)?,
+                PieceRows::Encoded(batch, encoded) => {
+                    self.encode_waiting(stream, partition)?;
+                    self.group.push_rows(stream, partition, start, batch, encoded);
+                }
+            }
+        }
+        Ok(receipt)
+    }
+
+    fn wait(&mut self, stream: StreamId, partition: u32, start: u64, batch: RecordBatch) -> Result<()> {
+        let waiting = self.waiting.entry((stream, partition)).or_default();
+        if waiting.batches.is_empty() {
+            waiting.base_offset = start;
+        }
+        waiting.rows += batch.num_rows();
+        waiting.batches.push(batch);
+        if waiting.rows >= JOIN_ROWS {
+            self.encode_waiting(stream, partition)?;
+        }
+        Ok(())
+    }
+
+    fn encode_waiting(&mut self, stream: StreamId, partition: u32) -> Result<()> {
+        let Some(waiting) = self.waiting.get_mut(&(stream, partition)) else { return Ok(()) };
+        let Waiting { base_offset, batches, .. } = std::mem::take(waiting);
+        let batch = match batches.as_slice() {
+            [] => return Ok(()),
+            [only] => only.clone(),
+            [first, ..] => concat_batches(first.schema_ref(), &batches)?,
+        };
+        let encoded = encode_batch(&batch)?;
+        let batch = encoded.compacted(batch)?;
+        self.group.push_rows(stream, partition, base_offset, batch, encoded);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Group> {
+        let mut partitions: Vec<_> = self.waiting.keys().copied().collect();
+        partitions.sort_unstable();
+        for (stream, partition) in partitions {
+            self.encode_waiting(stream, partition)?;
+        }
+        Ok(self.group)
+    }
+}
+
+impl Group {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries == 0
+    }
+
+    fn push_rows(
+        &mut self,
+        stream: StreamId,
+        partition: u32,
+        base_offset: u64,
+        batch: RecordBatch,
+        encoded: EncodedBatch,
+    ) {
+        let rows = u32::try_from(batch.num_rows()).expect("batches are cut far below 2^32 rows");
+        let EncodedBatch { message, body, crc } = encoded;
+        let header = encode_rows_header(stream, partition, base_offset, rows, message.len(), body.len());
+        let bytes = (header.len() + message.len() + body.len()) as u64;
+        self.push_part(Buffer::from_vec(header));
+        let data_bytes = message.len() + body.len();
+        if data_bytes >= COMBINE_BYTES {
+            self.body_crc = crc32c::crc32c_combine(self.body_crc, crc, data_bytes);
+            self.body_bytes += data_bytes as u64;
+            self.parts.extend([Buffer::from_vec(message), body]);
+        } else {
+            self.push_part(Buffer::from_vec(message));
+            self.push_part(body);
+        }
+        self.entries += 1;
+        self.rows.push(NewRows { stream, partition, base_offset, batch, bytes });
+    }
+
+    fn push_part(&mut self, part: Buffer) {
+        self.body_crc = crc32c::crc32c_append(self.body_crc, &part);
+        self.body_bytes += part.len() as u64;
+        self.parts.push(part);
+    }
+}

@@ -1,0 +1,21 @@
+//! The journal: one sequence of files that holds every commit group until its rows are sealed.
+//!
+//! Promise: a group is in the journal entirely or not at all, and it is durable before anybody hears of it.
+
+mod entry;
+mod file;
+mod format;
+mod group;
+mod index;
+mod queue;
+mod recovery;
+mod writer;
+
+pub(crate) use entry::{Entry, RowsEntry};
+pub(crate) use index::JournalIndex;
+pub(crate) use queue::{Pending, Piece, PieceRows, Queue};
+pub(crate) use recovery::{Frame, Recovered, recover};
+pub(crate) use writer::Writer;
+
+/// Folder of the journal in the data directory.
+pub(crate) const FOLDER: &str = "journal";

@@ -1,0 +1,134 @@
+//! The bounded queue from committing threads to the journal's writer. Order of entry is order of offsets.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::commit::Receipt;
+use crate::error::{Error, Result};
+use crate::ipc::EncodedBatch;
+use crate::journal::entry::Entry;
+use crate::stream::StreamId;
+
+/// Rows of one commit for one partition.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub stream: StreamId,
+    pub partition: u32,
+    pub rows: PieceRows,
+    /// Whether this continues the piece before it: the same append, cut because it was long.
+    pub continues: bool,
+}
+
+/// How far the committing thread has prepared the rows.
+#[derive(Debug)]
+pub(crate) enum PieceRows {
+    /// A few rows: the writer joins them with others before it encodes them.
+    Small(RecordBatch),
+    /// Encoded already.
+    Encoded(RecordBatch, EncodedBatch),
+}
+
+impl PieceRows {
+    pub(crate) fn num_rows(&self) -> usize {
+        match self {
+            Self::Small(batch) | Self::Encoded(batch, _) => batch.num_rows(),
+        }
+    }
+}
+
+/// A commit on its way to the writer.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub pieces: Vec<Piece>,
+    /// Everything that is not rows.
+    pub entries: Vec<Entry>,
+    /// Memory that the commit takes while it waits.
+    pub bytes: u64,
+    /// Whether the group has to be synced whatever the durability mode.
+    pub must_sync: bool,
+    pub reply: oneshot::Sender<Result<Receipt>>,
+}
+
+/// What the writer is to do next.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Commits to write as one group.
+    Group(Vec<Pending>),
+    /// Nothing came until the deadline.
+    Idle,
+    /// Closing, and everything queued has been handed out.
+    Closed,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    pending: VecDeque<Pending>,
+    closing: bool,
+}
+
+impl Queue {
+    /// Adds a commit at the end.
+    pub(crate) fn push(&self, pending: Pending) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.closing {
+            return Err(Error::Closed);
+        }
+        state.pending.push_back(pending);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Refuses further commits.
+    pub(crate) fn close(&self) {
+        self.state.lock().closing = true;
+        self.filled.notify_all();
+    }
+
+    /// Takes everything, for the end.
+    pub(crate) fn drain(&self) -> VecDeque<Pending> {
+        std::mem::take(&mut self.state.lock().pending)
+    }
+
+    /// Waits for work, at most until `deadline`. A group holds at least one commit and otherwise at most
+    /// `max_bytes`.
+    pub(crate) fn take(&self, max_bytes: u64, deadline: Option<Instant>) -> Work {
+        let mut state = self.state.lock();
+        while state.pending.is_empty() {
+            if state.closing {
+                return Work::Closed;
+            }
+            match deadline {
+                None => self.filled.wait(&mut state),
+                Some(deadline) => {
+                    if self.filled.wait_until(&mut state, deadline).timed_out() && state.pending.is_empty() {
+                        return if state.closing { Work::Closed } else { Work::Idle };
+                    }
+                }
+            }
+        }
+        let mut bytes = 0;
+        let mut count = 0;
+        while let Some(pending) = state.pending.get(count)
+            && (count == 0 || bytes + pending.bytes <= max_bytes)
+        {
+            bytes += pending.bytes;
+            count += 1;
+        }
+        if count == state.pending.len() {
+            return Work::Group(std::mem::take(&mut state.pending).into());
+        }
+        Work::Group(state.pending.drain(..count).collect())
+    }
+}

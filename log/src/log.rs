@@ -1,0 +1,308 @@
+//! The log itself: one data directory, one journal, many streams.
+
+use std::any::Any;
+use std::future::Future;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
+
+use crate::catalog::{check_same, check_spec};
+use crate::commit::{Commit, Receipt};
+use crate::error::{Error, Result, io_error};
+use crate::intake::{self, Reply};
+use crate::journal::{Entry, JournalIndex, Queue, Writer};
+use crate::options::LogOptions;
+use crate::partition::{PartitionReader, PartitionSnapshot, Rows, SegmentInfo};
+use crate::sealer;
+use crate::shared::{Memory, Poison, SealerSignal, Shared};
+use crate::stream::{Stream, StreamId, StreamSpec};
+
+/// Taken by who has the directory open.
+const LOCK_FILE: &str = "LOCK";
+/// Folder for files that named values refer to.
+const STATE_FOLDER: &str = "state";
+
+/// Counters of an open log, for `/metrics` and `inspect`.
+#[derive(Debug, Clone, Default)]
+pub struct LogStats {
+    /// Bytes of journal files on disk.
+    pub journal_bytes: u64,
+    /// Bytes of segment files on disk.
+    pub segment_bytes: u64,
+    /// Number of segment files.
+    pub segments: u64,
+    /// Bytes of rows held in memory.
+    pub tail_bytes: u64,
+}
+
+/// An open log; cheap to clone, shared by all threads. Dropping the last clone closes it.
+#[derive(Debug, Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    /// Streams are created one after the other.
+    creating: tokio::sync::Mutex<()>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends when the log is closed.
+struct Running {
+    writer: JoinHandle<()>,
+    sealer: JoinHandle<()>,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens or creates the log in `dir`, recovering what an earlier process left.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Version`] or an I/O error.
+    pub fn open(dir: impl AsRef<Path>, options: LogOptions) -> Result<Self> {
+        let dir = dir.as_ref().to_owned();
+        let disk = Arc::clone(&options.disk);
+        let state_dir = dir.join(STATE_FOLDER);
+        disk.create_dir_all(&state_dir).map_err(io_error("create directory", &state_dir))?;
+        let lock_path = dir.join(LOCK_FILE);
+        let lock = disk.lock(&lock_path).map_err(io_error("lock", &lock_path))?;
+        let lock = lock.ok_or_else(|| Error::Locked { path: dir.clone() })?;
+        let opened = crate::open::open(&dir, &options)?;
+
+        let journal = JournalIndex::default();
+        for file in opened.journal.files {
+            journal.push(file);
+        }
+        let memory = Memory::default();
+        memory.tail.store(opened.tail_bytes, Ordering::Relaxed);
+        let shared = Arc::new(Shared {
+            dir,
+            options,
+            log_id: opened.log_id,
+            catalog: opened.catalog,
+            metadata: opened.metadata,
+            queue: Queue::default(),
+            journal,
+            memory,
+            poison: Poison::default(),
+            sealer: SealerSignal::default(),
+            writer_ended: watch::Sender::new(false),
+        });
+        let writer = Writer::start(Arc::clone(&shared), opened.journal.next_sequence, opened.journal.next_group)?;
+        let writer = spawn(&shared, "thermocline-journal", move || writer.run())?;
+        let for_sealer = Arc::clone(&shared);
+        let sealer = spawn(&shared, "thermocline-sealer", move || sealer::run(&for_sealer))?;
+        let running = Mutex::new(Some(Running { writer, sealer, _lock: lock }));
+        Ok(Self { inner: Arc::new(Inner { shared, creating: tokio::sync::Mutex::default(), running }) })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.shared().dir.clone()
+    }
+
+    /// Folder for files that named values refer to; it exists.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.shared().dir.join(STATE_FOLDER)
+    }
+
+    /// Creates the stream, or returns it when it exists with the same schema, partitions and key (retention is updated).
+    ///
+    /// # Errors
+    /// [`Error::InvalidStream`], or [`Error::StreamMismatch`] when it exists and differs.
+    pub async fn create_stream(&self, spec: StreamSpec) -> Result<Stream> {
+        let _one_at_a_time = self.inner.creating.lock().await;
+        let catalog = &self.shared().catalog;
+        let name = spec.name.clone();
+        let id = match catalog.named(&name) {
+            Some(existing) => {
+                check_same(existing.spec(), &spec)?;
+                if existing.spec().retention == spec.retention {
+                    return Ok(existing);
+                }
+                existing.id()
+            }
+            None => {
+                check_spec(&spec)?;
+                catalog.next_id()
+            }
+        };
+        let reply = intake::queue_entries(self.shared(), vec![Entry::Stream { id, spec }], true);
+        answer(reply).await?;
+        self.stream(&name).ok_or(Error::Closed)
+    }
+
+    /// The stream of that name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<Stream> {
+        self.shared().catalog.named(name)
+    }
+
+    /// All streams, by name.
+    #[must_use]
+    pub fn streams(&self) -> Vec<Stream> {
+        self.shared().catalog.entries().iter().map(|entry| entry.stream.clone()).collect()
+    }
+
+    /// Queues a commit now, in call order; the future resolves once it is durable. Dropping the future does not
+    /// undo the commit.
+    pub fn commit(&self, commit: Commit) -> impl Future<Output = Result<Receipt>> + Send + use<> + 'static {
+        answer(intake::queue(self.shared(), commit))
+    }
+
+    /// A reader of one partition from `offset`, with the columns of `projection` (indices into the schema; all when `None`).
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`], [`Error::UnknownPartition`], or a column that does not exist.
+    pub fn reader(
+        &self,
+        stream: StreamId,
+        partition: u32,
+        offset: u64,
+        projection: Option<Vec<usize>>,
+    ) -> Result<PartitionReader> {
+        let entry = self.shared().catalog.expect(stream)?;
+        let partition = Arc::clone(entry.partition(partition)?);
+        if let Some(columns) = &projection {
+            entry.stream.schema().project(columns)?;
+        }
+        Ok(PartitionReader::new(entry.stream.clone(), partition, offset, projection))
+    }
+
+    /// Offsets of a partition that can be read now: oldest kept to the durable end.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
+    pub fn range(&self, stream: StreamId, partition: u32) -> Result<Range<u64>> {
+        Ok(self.shared().catalog.expect(stream)?.partition(partition)?.range())
+    }
+
+    /// All rows of a partition at this instant, each in exactly one segment file or one batch in memory.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
+    pub fn snapshot(&self, stream: StreamId, partition: u32) -> Result<PartitionSnapshot> {
+        Ok(self.shared().catalog.expect(stream)?.partition(partition)?.snapshot())
+    }
+
+    /// The segment files of a partition, in offset order.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
+    pub fn segments(&self, stream: StreamId, partition: u32) -> Result<Vec<SegmentInfo>> {
+        Ok(self.snapshot(stream, partition)?.segments)
+    }
+
+    /// The rows of a partition that are in no segment yet, from `from_offset` on.
+    ///
+    /// # Errors
+    /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
+    pub fn tail_rows(&self, stream: StreamId, partition: u32, from_offset: u64) -> Result<Vec<Rows>> {
+        let tail = self.snapshot(stream, partition)?.tail;
+        let after = tail.into_iter().filter(|rows| rows.end_offset() > from_offset);
+        Ok(after.map(|rows| rows.skip_to(from_offset)).collect())
+    }
+
+    /// Where the named cursor of a partition stands; `None` when it never moved.
+    #[must_use]
+    pub fn cursor(&self, cursor: &str, stream: StreamId, partition: u32) -> Option<u64> {
+        self.shared().metadata.cursor(cursor, stream, partition)
+    }
+
+    /// A named value.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared().metadata.value(key)
+    }
+
+    /// All named values whose key starts with `prefix`, in key order.
+    #[must_use]
+    pub fn values(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
+        self.shared().metadata.values(prefix)
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        let shared = self.shared();
+        let segments: Vec<_> = shared.catalog.partitions().iter().flat_map(|partition| partition.segments()).collect();
+        LogStats {
+            journal_bytes: shared.journal.bytes(),
+            segment_bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            segments: segments.len() as u64,
+            tail_bytes: shared.memory.tail.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Seals everything that is durable now into segments, whatever its size and age. Happens by itself; this is for
+    /// who wants the journal short or the segments complete at a certain moment.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or another failure to write segments; the rows stay readable and will be sealed later.
+    pub async fn seal(&self) -> Result<()> {
+        let (request, answer) = oneshot::channel();
+        self.shared().sealer.request(request);
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Stops intake, syncs what is queued, and releases the directory. Later commits get [`Error::Closed`].
+    ///
+    /// # Errors
+    /// The failure that poisoned the log, if any.
+    pub async fn close(&self) -> Result<()> {
+        let shared = self.shared();
+        shared.queue.close();
+        shared.sealer.close();
+        // An error means that the writer is gone, which is what is waited for.
+        let _ = shared.writer_ended.subscribe().wait_for(|ended| *ended).await;
+        self.inner.end();
+        shared.poison.error().map_or(Ok(()), Err)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+}
+
+impl Inner {
+    /// Ends the threads and releases the directory.
+    fn end(&self) {
+        self.shared.queue.close();
+        self.shared.sealer.close();
+        let Some(running) = self.running.lock().take() else { return };
+        for thread in [running.writer, running.sealer] {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn answer(reply: Result<Reply>) -> Result<Receipt> {
+    reply?.await.unwrap_or(Err(Error::Closed))
+}
+
+fn spawn(shared: &Shared, name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(io_error("start a thread for", &shared.dir))
+}

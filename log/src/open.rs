@@ -1,0 +1,306 @@
+//! Opens a data directory: identity, segments, journal, and the checks that together they miss nothing.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::catalog::Catalog;
+use crate::disk::Disk;
+use crate::error::{Error, Result, corrupt, io_error};
+use crate::fields::{Fields, put};
+use crate::ipc::decode_batch;
+use crate::journal::{self, Entry, Frame, Recovered, RowsEntry};
+use crate::metadata::Metadata;
+use crate::options::LogOptions;
+use crate::partition::{Partition, TailRows};
+use crate::segment::{self, Segment, SegmentName, is_temporary};
+use crate::stream::{StreamId, StreamSpec};
+
+/// Names the log and its format; written once.
+const IDENTITY_FILE: &str = "LOG";
+const IDENTITY_MAGIC: &[u8; 8] = b"TCLINEL\0";
+const IDENTITY_VERSION: u16 = 1;
+const IDENTITY_BYTES: usize = 32;
+
+/// A directory read and checked.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub log_id: u64,
+    pub catalog: Catalog,
+    pub metadata: Metadata,
+    pub journal: Recovered,
+    /// Bytes of unsealed rows.
+    pub tail_bytes: u64,
+}
+
+/// Reads everything in `dir`, which is locked. Afterwards all that was found is durable, and what crashes left
+/// behind is gone.
+pub(crate) fn open(dir: &Path, options: &LogOptions) -> Result<Opened> {
+    let disk = options.disk.as_ref();
+    let journal_folder = dir.join(journal::FOLDER);
+    let log_id = match read_identity(disk, dir)? {
+        Some(log_id) => log_id,
+        None => create_identity(disk, dir, options.clock.now_ms())?,
+    };
+    disk.create_dir_all(&journal_folder).map_err(io_error("create directory", &journal_folder))?;
+    disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
+
+    let metadata = Metadata::default();
+    let mut loading = Loading { dir, disk: &options.disk, metadata: &metadata, streams: BTreeMap::new() };
+    let journal = journal::recover(disk, &journal_folder, log_id, |frame| loading.apply(frame))?;
+    let segments = dir.join(segment::FOLDER);
+    if journal.files.is_empty() && !disk.list(&segments).map_err(io_error("list", &segments))?.is_empty() {
+        return Err(corrupt(&journal_folder, 0, "the journal is missing but there are segments"));
+    }
+    let (catalog, tail_bytes) = loading.finish()?;
+    Ok(Opened { log_id, catalog, metadata, journal, tail_bytes })
+}
+
+fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>> {
+    let path = dir.join(IDENTITY_FILE);
+    let names = disk.list(dir).map_err(io_error("list", dir))?;
+    if !names.iter().any(|entry| entry.name == IDENTITY_FILE) {
+        let journal_folder = dir.join(journal::FOLDER);
+        if disk.list(&journal_folder).map_err(io_error("list", &journal_folder))?.is_empty() {
+            return Ok(None);
+        }
+        return Err(corrupt(&path, 0, "the file is missing but there is a journal"));
+    }
+    let file = disk.open(&path).map_err(io_error("open", &path))?;
+    let mut bytes = [0; IDENTITY_BYTES];
+    file.read_exact_at(&mut bytes, 0).map_err(io_error("read", &path))?;
+    let mut fields = Fields::new(&bytes[8..]);
+    let (version, _, _, log_id) = (fields.u16(), fields.u16(), fields.u32(), fields.u64());
+    let crc = crc32c::crc32c(&bytes[..28]);
+    let found = Fields::new(&bytes[28..]).u32();
+    if !bytes.starts_with(IDENTITY_MAGIC) || crc != found {
+        return Err(corrupt(&path, 0, format!("log identity: expected checksum {crc:#010x}, found {found:#010x}")));
+    }
+    if version != IDENTITY_VERSION {
+        return Err(Error::Version { path, expected: IDENTITY_VERSION, found: version });
+    }
+    Ok(Some(log_id))
+}
+
+fn create_identity(disk: &dyn Disk, dir: &Path, now_ms: i64) -> Result<u64> {
+    let log_id = RandomState::new().hash_one(now_ms);
+    let mut bytes = [0; IDENTITY_BYTES];
+    put(&mut bytes, 0, IDENTITY_MAGIC);
+    put(&mut bytes, 8, &IDENTITY_VERSION.to_le_bytes());
+    put(&mut bytes, 16, &log_id.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..28]);
+    put(&mut bytes, 28, &crc.to_le_bytes());
+    let path = dir.join(IDENTITY_FILE);
+    let temporary = dir.join(format!("{IDENTITY_FILE}.tmp"));
+    let file = disk.create(&temporary).map_err(io_error("create", &temporary))?;
+    file.write_all_at(&[&bytes], 0).map_err(io_error("write", &temporary))?;
+    file.sync_data().map_err(io_error("sync", &temporary))?;
+    disk.rename(&temporary, &path).map_err(io_error("rename", &temporary))?;
+    disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
+    Ok(log_id)
+}
+
+/// What the journal and the directories have told so far.
+struct Loading<'a> {
+    dir: &'a Path,
+    disk: &'a Arc<dyn Disk>,
+    metadata: &'a Metadata,
+    streams: BTreeMap<StreamId, LoadingStream>,
+}
+
+struct LoadingStream {
+    spec: StreamSpec,
+    partitions: Vec<LoadingPartition>,
+}
+
+struct LoadingPartition {
+    folder: PathBuf,
+    segments: Vec<Segment>,
+    /// One past the last row in the segments.
+    sealed: u64,
+    start: u64,
+    /// A checkpoint said that rows before this were sealed.
+    sealed_at_least: u64,
+    /// Offset of the next row; unknown before the first checkpoint.
+    next: Option<u64>,
+    tail: VecDeque<TailRows>,
+}
+
+impl Loading<'_> {
+    fn apply(&mut self, frame: Frame<'_>) -> Result<()> {
+        let damaged = |what: String| corrupt(frame.path, frame.offset, what);
+        if frame.checkpoint {
+            self.metadata.clear();
+        }
+        for entry in &frame.entries {
+            match entry {
+                Entry::Stream { id, spec } => self.define(*id, spec, frame.checkpoint)?,
+                Entry::Partition { stream, partition, start, sealed, next } => {
+                    let loading = self.partition(*stream, *partition).map_err(damaged)?;
+                    if let Some(found) = loading.next.replace(*next)
+                        && found != *next
+                    {
+                        let what =
+                            format!("stream {} partition {partition}: expected {next} rows, found {found}", stream.0);
+                        return Err(damaged(what));
+                    }
+                    loading.start = loading.start.max(*start);
+                    loading.sealed_at_least = loading.sealed_at_least.max(*sealed);
+                }
+                Entry::Start { stream, partition, start } => {
+                    let loading = self.partition(*stream, *partition).map_err(damaged)?;
+                    loading.start = loading.start.max(*start);
+                }
+                Entry::Rows(rows) => self.rows(rows, frame.append_ms).map_err(damaged)?,
+                Entry::Cursor { .. } | Entry::Put { .. } | Entry::Delete { .. } => {}
+            }
+        }
+        self.metadata.apply(&frame.entries);
+        Ok(())
+    }
+
+    /// A stream that is new, or another definition of a known one. Outside of checkpoints a new one has no rows yet.
+    fn define(&mut self, id: StreamId, spec: &StreamSpec, checkpoint: bool) -> Result<()> {
+        if let Some(known) = self.streams.get_mut(&id) {
+            known.spec = spec.clone();
+            return Ok(());
+        }
+        let load = |number| {
+            let folder = segment::folder_of(self.dir, &spec.name, number);
+            let segments = list_segments(self.disk, &folder)?;
+            let sealed = segments.iter().map(|segment| segment.name.end).max().unwrap_or(0);
+            let next = (!checkpoint).then_some(0);
+            let tail = VecDeque::new();
+            Ok(LoadingPartition { folder, segments, sealed, start: 0, sealed_at_least: 0, next, tail })
+        };
+        let partitions = (0..spec.partitions).map(load).collect::<Result<_>>()?;
+        self.streams.insert(id, LoadingStream { spec: spec.clone(), partitions });
+        Ok(())
+    }
+
+    fn partition(&mut self, stream: StreamId, partition: u32) -> Result<&mut LoadingPartition, String> {
+        self.streams
+            .get_mut(&stream)
+            .and_then(|stream| stream.partitions.get_mut(partition as usize))
+            .ok_or_else(|| format!("stream {} partition {partition} was never defined", stream.0))
+    }
+
+    fn rows(&mut self, rows: &RowsEntry, append_ms: i64) -> Result<(), String> {
+        let schema = self.streams.get(&rows.stream).map(|stream| Arc::clone(&stream.spec.schema));
+        let loading = self.partition(rows.stream, rows.partition)?;
+        let schema = schema.expect("a stream with partitions has a schema");
+        let (base, end) = (rows.base_offset, rows.base_offset + u64::from(rows.rows));
+        if loading.next != Some(base) {
+            let (stream, partition) = (rows.stream.0, rows.partition);
+            return Err(format!(
+                "stream {stream} partition {partition}: expected rows at offset {:?}, found {base}",
+                loading.next
+            ));
+        }
+        loading.next = Some(end);
+        if end > loading.sealed {
+            loading.tail.push_back(decode_rows(rows, &schema, loading.sealed, append_ms)?);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Catalog, u64)> {
+        let catalog = Catalog::default();
+        let mut tail_bytes = 0;
+        for (id, stream) in self.streams {
+            let mut partitions = Vec::new();
+            for (number, loading) in (0..).zip(stream.partitions) {
+                let (partition, bytes) = loading.finish(id, number)?;
+                tail_bytes += bytes;
+                partitions.push(Arc::new(partition));
+            }
+            catalog.define(id, stream.spec, |_| Ok(partitions))?;
+        }
+        Ok((catalog, tail_bytes))
+    }
+}
+
+/// The rows of an entry from offset `from` on, copied out of the file so that they do not keep it in memory.
+fn decode_rows(rows: &RowsEntry, schema: &SchemaRef, from: u64, append_ms: i64) -> Result<TailRows, String> {
+    let body = arrow::buffer::Buffer::from_slice_ref(rows.body.as_slice());
+    let mut batch = decode_batch(&rows.message, &body, schema).map_err(|error| error.to_string())?;
+    if batch.num_rows() as u64 != u64::from(rows.rows) {
+        return Err(format!("rows entry: expected {} rows, found {}", rows.rows, batch.num_rows()));
+    }
+    let mut base_offset = rows.base_offset;
+    if base_offset < from {
+        let skip = usize::try_from(from - base_offset).expect("less than the rows of a batch");
+        batch = batch.slice(skip, batch.num_rows() - skip);
+        base_offset = from;
+    }
+    Ok(TailRows { base_offset, batch, bytes: rows.journal_bytes(), append_ms })
+}
+
+impl LoadingPartition {
+    /// Checks that segments and tail hold every row from the start to the end.
+    fn finish(self, stream: StreamId, number: u32) -> Result<(Partition, u64)> {
+        let missing = |what: String| Err(corrupt(&self.folder, 0, what));
+        let segments = tile(self.segments, self.start)?;
+        let sealed = segments.last().map_or(self.start, |segment| segment.name.end);
+        let next = self.next.unwrap_or(sealed);
+        let tail_start = self.tail.iter().find(|rows| rows.end_offset() > sealed).map_or(next, |rows| rows.base_offset);
+        if sealed < self.sealed_at_least {
+            return missing(format!("rows {sealed}..{} were sealed and are in no segment", self.sealed_at_least));
+        }
+        if sealed > next {
+            return missing(format!("segments reach to row {sealed}, the journal only to {next}"));
+        }
+        if tail_start > sealed {
+            return missing(format!("rows {sealed}..{tail_start} are neither in a segment nor in the journal"));
+        }
+        let partition = Partition::new(stream, number, self.start, segments);
+        let mut tail_bytes = 0;
+        for rows in self.tail.into_iter().filter(|rows| rows.end_offset() > sealed) {
+            tail_bytes += rows.bytes;
+            partition.publish(rows);
+        }
+        Ok((partition, tail_bytes))
+    }
+}
+
+/// Lists the segments of a partition; removes what crashes left of segments being written.
+fn list_segments(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<Segment>> {
+    let mut found = Vec::new();
+    for entry in disk.list(folder).map_err(io_error("list", folder))? {
+        let path = folder.join(&entry.name);
+        if is_temporary(&entry.name) {
+            disk.remove(&path).map_err(io_error("remove", &path))?;
+            continue;
+        }
+        match entry.name.parse::<SegmentName>() {
+            Ok(name) => found.push(Segment::new(Arc::clone(disk), path, name, entry.bytes)),
+            Err(what) => tracing::warn!(path = %path.display(), what, "file is not a segment"),
+        }
+    }
+    Ok(found)
+}
+
+/// The segments that hold every row from `start` on, without gap or overlap. Those that retention or a merge was about
+/// to remove are removed.
+fn tile(mut found: Vec<Segment>, start: u64) -> Result<Vec<Arc<Segment>>> {
+    // A merged segment stands before those that it replaces.
+    found.sort_by_key(|segment| (segment.name.start, Reverse(segment.name.end)));
+    let mut segments: Vec<Arc<Segment>> = Vec::with_capacity(found.len());
+    for segment in found {
+        let covered = segments.last().map(|last| last.name.end);
+        if segment.name.end <= covered.unwrap_or(start) {
+            segment.doom();
+        } else if covered.map_or(segment.name.start <= start, |covered| segment.name.start == covered) {
+            segments.push(Arc::new(segment));
+        } else {
+            let expected = covered.unwrap_or(start);
+            let what = format!("segment expected to begin at row {expected}, found {}", segment.name.start);
+            return Err(corrupt(&segment.path, 0, what));
+        }
+    }
+    Ok(segments)
+}

@@ -1,0 +1,52 @@
+//! How a log is opened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::disk::{Disk, OsDisk};
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// `fdatasync` before the acknowledgement.
+    #[default]
+    Sync,
+    /// A sync every interval: a power loss may take the rows acknowledged since the last one.
+    Interval(Duration),
+    /// The operating system decides: a power loss may take any unsynced row; a killed process loses nothing.
+    Os,
+}
+
+/// How a log is opened.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// Cap on the memory of rows that are not sealed into segments yet; at the cap commits get `Overloaded`.
+    pub tail_bytes: u64,
+    /// A partition's tail is sealed at this many bytes …
+    pub seal_bytes: u64,
+    /// … or at this age.
+    pub seal_age: Duration,
+    /// Size of a journal file; a larger group gets a file of its own size.
+    pub journal_file_bytes: u64,
+    /// Where append times come from.
+    pub clock: Arc<dyn Clock>,
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            tail_bytes: 512 << 20,
+            seal_bytes: 32 << 20,
+            seal_age: Duration::from_secs(300),
+            journal_file_bytes: 64 << 20,
+            clock: Arc::new(SystemClock),
+            disk: Arc::new(OsDisk),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Writes a segment: Parquet with zstd, under a temporary name until it is complete and durable.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parking_lot::Mutex;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result, io_error};
+use crate::segment::Segment;
+use crate::segment::name::{SegmentName, temporary};
+
+/// Rows of a row group: enough for compression, small enough to skip and to decode at once.
+const ROW_GROUP_ROWS: usize = 128 << 10;
+
+/// Whether segments can hold rows of this schema; the error says why not.
+pub(crate) fn check_schema(schema: &Schema) -> Result<(), ParquetError> {
+    ArrowSchemaConverter::new().convert(schema).map(|_| ())
+}
+
+fn properties(schema: &Schema) -> WriterProperties {
+    let zstd = ZstdLevel::try_new(1).expect("1 is a zstd level");
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(zstd))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_dictionary_enabled(false);
+    for field in schema.fields() {
+        if matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), true);
+        }
+    }
+    properties.build()
+}
+
+/// A segment being written; dropped unfinished, it leaves at most a temporary file that opening the log removes.
+pub(crate) struct SegmentWriter {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    temporary: PathBuf,
+    start: u64,
+    rows: u64,
+    append_ms: i64,
+    parquet: Option<ArrowWriter<Sink>>,
+    /// Why the disk refused a write; Parquet does not always hand the cause on.
+    refused: Refused,
+}
+
+type Refused = Arc<Mutex<Option<io::Error>>>;
+
+impl SegmentWriter {
+    /// Begins the segment of `start..end` in `folder`, which exists.
+    pub(crate) fn create(
+        disk: &Arc<dyn Disk>,
+        folder: &Path,
+        schema: &SchemaRef,
+        start: u64,
+        end: u64,
+    ) -> Result<Self> {
+        let path = folder.join(temporary(start, end));
+        let file = disk.create(&path).map_err(io_error("create segment", &path))?;
+        let refused = Refused::default();
+        let sink = Sink { file, offset: 0, crc: 0, refused: Arc::clone(&refused) };
+        let parquet = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties(schema)))
+            .map_err(|source| failed(&path, &refused, source))?;
+        Ok(Self {
+            disk: Arc::clone(disk),
+            folder: folder.to_owned(),
+            temporary: path,
+            start,
+            rows: 0,
+            append_ms: 0,
+            parquet: Some(parquet),
+            refused,
+        })
+    }
+
+    /// Appends rows, which were appended to the log at `append_ms` at the latest.
+    pub(crate) fn write(&mut self, batch: &RecordBatch, append_ms: i64) -> Result<()> {
+        let parquet = self.parquet.as_mut().expect("the writer lives until finish");
+        parquet.write(batch).map_err(|source| failed(&self.temporary, &self.refused, source))?;
+        self.rows += batch.num_rows() as u64;
+        self.append_ms = self.append_ms.max(append_ms);
+        Ok(())
+    }
+
+    /// Completes the segment and makes it durable under its final name.
+    pub(crate) fn finish(mut self) -> Result<Segment> {
+        let parquet = self.parquet.take().expect("the writer lives until finish");
+        let sink = parquet.into_inner().map_err(|source| failed(&self.temporary, &self.refused, source))?;
+        sink.file.sync_data().map_err(io_error("sync segment", &self.temporary))?;
+        let name = SegmentName {
+            start: self.start,
+            end: self.start + self.rows,
+            append_ms: self.append_ms.max(0).cast_unsigned(),
+            crc: sink.crc,
+        };
+        let path = self.folder.join(name.to_string());
+        self.disk.rename(&self.temporary, &path).map_err(io_error("rename segment", &self.temporary))?;
+        if let Err(error) = self.disk.sync_dir(&self.folder) {
+            // The rows will be sealed again, perhaps cut differently: the two must not stand side by side.
+            let _ = self.disk.remove(&path);
+            return Err(io_error("sync directory", &self.folder)(error));
+        }
+        Ok(Segment::new(Arc::clone(&self.disk), path, name, sink.offset))
+    }
+
+    /// Removes what was written of a segment that cannot be completed.
+    pub(crate) fn abandon(mut self) {
+        drop(self.parquet.take());
+        // Best effort: opening the log removes temporary files.
+        let _ = self.disk.remove(&self.temporary);
+    }
+}
+
+/// Creates the folder of a partition's segments and makes its directory entries durable.
+pub(crate) fn create_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    disk.create_dir_all(folder).map_err(io_error("create directory", folder))?;
+    // Partition, stream and `segments` folder may all be new.
+    for parent in folder.ancestors().skip(1).take(3) {
+        disk.sync_dir(parent).map_err(io_error("sync directory", parent))?;
+    }
+    Ok(())
+}
+
+/// The disk's own error where there is one, so that a full disk stays recognisable.
+fn failed(path: &Path, refused: &Refused, source: ParquetError) -> Error {
+    match refused.lock().take() {
+        Some(cause) => io_error("write segment", path)(cause),
+        None => Error::Parquet { path: path.to_owned(), source },
+    }
+}
+
+/// Counts and checks what Parquet writes.
+struct Sink {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    crc: u32,
+    refused: Refused,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(cause) = self.file.write_all_at(&[bytes], self.offset) {
+            let kind = cause.kind();
+            self.refused.lock().get_or_insert(cause);
+            return Err(kind.into());
+        }
+        self.offset += bytes.len() as u64;
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! The real file system with faults on demand: a full disk, a failing sync, segments that cannot be written for a
+//! while. Syncs are skipped where a test needs many opens and no durability.
+
+#![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part of it
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use thermocline_log::{DirEntry, Disk, DiskFile, OsDisk};
+
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// Bytes that may still be written or allocated; no limit when negative.
+    space: AtomicI64,
+    pub fail_syncs: AtomicBool,
+    pub skip_syncs: AtomicBool,
+    /// Whether preallocation does nothing, as on some file systems.
+    pub no_allocation: AtomicBool,
+    segments_held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Faults {
+    pub fn none() -> Arc<Self> {
+        let faults = Self::default();
+        faults.set_space(None);
+        Arc::new(faults)
+    }
+
+    pub fn set_space(&self, bytes: Option<i64>) {
+        self.space.store(bytes.unwrap_or(i64::MIN), Ordering::SeqCst);
+    }
+
+    /// While held, creating a segment waits.
+    pub fn hold_segments(&self, hold: bool) {
+        *self.segments_held.lock().unwrap() = hold;
+        self.released.notify_all();
+    }
+
+    fn take_space(&self, bytes: usize) -> usize {
+        let space = self.space.load(Ordering::SeqCst);
+        if space < 0 {
+            return bytes;
+        }
+        let taken = bytes.min(usize::try_from(space).unwrap());
+        self.space.fetch_sub(i64::try_from(taken).unwrap(), Ordering::SeqCst);
+        taken
+    }
+
+    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.fail_syncs.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        if self.skip_syncs.load(Ordering::SeqCst) { Ok(()) } else { sync() }
+    }
+}
+
+#[derive(Debug)]
+pub struct FaultyDisk(pub Arc<Faults>);
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Arc<dyn DiskFile>,
+    faults: Arc<Faults>,
+    in_segments: bool,
+}
+
+impl FaultyDisk {
+    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        let in_segments = path.components().any(|part| part.as_os_str() == "segments");
+        Arc::new(FaultyFile { file, faults: Arc::clone(&self.0), in_segments })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        OsDisk.list(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.wrap(path, OsDisk.create(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.wrap(path, OsDisk.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync(|| OsDisk.sync_dir(path))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        OsDisk.lock(path)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        if self.in_segments {
+            let held = self.faults.segments_held.lock().unwrap();
+            drop(self.faults.released.wait_while(held, |held| *held).unwrap());
+        }
+        for part in parts {
+            let fits = self.faults.take_space(part.len());
+            self.file.write_all_at(&[&part[..fits]], offset)?;
+            if fits < part.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        if self.faults.no_allocation.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        // What is allocated is charged when it is written; it only has to be there.
+        let space = self.faults.space.load(Ordering::SeqCst);
+        if space >= 0 && u64::try_from(space).unwrap() < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.allocate(bytes)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.sync(|| self.file.sync_data())
+    }
+}

@@ -1,0 +1,44 @@
+//! The SQL dialect: a folder of statements becomes a checked [`Pipeline`], or a list of [`Diagnostic`]s.
+//!
+//! ```text
+//!  text ─lex─▶ statements' tokens ─parse─▶ statements ─check─▶ Pipeline
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod adhoc;
+mod ast;
+mod blame;
+mod bounds;
+mod catalog;
+mod check;
+mod codes;
+mod diagnostic;
+mod inspect;
+mod lex;
+mod lineage;
+mod nodes;
+mod parse;
+mod pipeline;
+mod plan_error;
+mod relation;
+mod session;
+mod shape;
+mod source;
+mod strict;
+mod suggest;
+mod types;
+mod units;
+
+pub use crate::adhoc::plan_query;
+pub use crate::check::{Checked, check};
+pub use crate::codes::{codes, explain};
+pub use crate::diagnostic::{Diagnostic, Severity};
+pub use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type};
+pub use crate::pipeline::{
+    AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,
+    TableFormat, Target, TimestampUnit, ViewDef,
+};
+pub use crate::session::{register_dialect, session_config};
+pub use crate::shape::{GroupColumn, QueryShape, ShapeError, Window, WindowedShape};
+pub use crate::source::{LoadError, SourceFile, Span, load};

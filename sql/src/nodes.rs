@@ -1,0 +1,131 @@
+//! Logical plan nodes of the dialect that DataFusion does not have.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::shape::Window;
+
+/// The columns that a window function in FROM adds, in this order.
+pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// The type of every event time.
+#[must_use]
+pub fn timestamp_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// `TUMBLE(…)` or `HOP(…)` in FROM: every input row once per window it falls into, with the window's columns added.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowNode {
+    /// The rows.
+    pub input: Arc<LogicalPlan>,
+    /// The time column of the input.
+    pub time: Column,
+    /// The windows.
+    pub window: Window,
+    schema: DFSchemaRef,
+}
+
+impl WindowNode {
+    /// A window function over `input`.
+    ///
+    /// # Errors
+    /// When the input already has a column that the window would add.
+    pub fn try_new(input: LogicalPlan, time: Column, window: Window) -> Result<Self> {
+        let qualifier: Option<TableReference> =
+            input.schema().qualified_field_from_column(&time).ok().and_then(|(qualifier, _)| qualifier.cloned());
+        let mut fields: Vec<_> = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();
+        for name in WINDOW_COLUMNS {
+            fields.push((qualifier.clone(), Arc::new(Field::new(name, timestamp_type(), false))));
+        }
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
+        Ok(Self { input: Arc::new(input), time, window, schema })
+    }
+}
+
+impl PartialOrd for WindowNode {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (&self.input, &self.time, &self.window).partial_cmp(&(&other.input, &other.time, &other.window))
+    }
+}
+
+impl UserDefinedLogicalNodeCore for WindowNode {
+    fn name(&self) -> &str {
+        "Window"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![Expr::Column(self.time.clone())]
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Window: {} by {}", self.window, self.time)
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let (Some(Expr::Column(time)), Some(input)) = (exprs.into_iter().next(), inputs.into_iter().next()) else {
+            return plan_err!("a window takes one input and one time column");
+        };
+        Self::try_new(input, time, self.window.clone())
+    }
+}
+
+/// Stands for rows that another part of the query makes; the engine puts the real source in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PlaceholderNode {
+    /// Which source.
+    pub name: String,
+    schema: DFSchemaRef,
+}
+
+impl PlaceholderNode {
+    /// A source of rows with this schema.
+    #[must_use]
+    pub fn new(name: impl Into<String>, schema: DFSchemaRef) -> Self {
+        Self { name: name.into(), schema }
+    }
+}
+
+impl PartialOrd for PlaceholderNode {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.name.partial_cmp(&other.name)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for PlaceholderNode {
+    fn name(&self) -> &str {
+        "Placeholder"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        Vec::new()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Placeholder: {}", self.name)
+    }
+
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, _inputs: Vec<LogicalPlan>) -> Result<Self> {
+        Ok(self.clone())
+    }
+}

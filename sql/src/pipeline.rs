@@ -1,0 +1,226 @@
+//! The checked pipeline: what a folder of SQL means, with every name resolved and every type known.
+//!
+//! Plans in here are DataFusion logical plans after type coercion. A stream is scanned as a table of its
+//! declared columns; a window function in FROM is a [`WindowNode`](crate::WindowNode).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use indexmap::IndexMap;
+
+use crate::shape::QueryShape;
+use crate::source::Span;
+
+/// Options of a `WITH (…)` clause, keys in lower case. Secrets are resolved when the pipeline is started, not here.
+pub type Options = BTreeMap<String, OptionEntry>;
+
+/// An option and where its value was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionEntry {
+    /// The value.
+    pub value: OptionValue,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// The value of an option.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OptionValue {
+    /// A literal: text, or a number or boolean as it was written.
+    Literal(String),
+    /// `secret('NAME')`: read from the environment variable `NAME`, or from the file named by `NAME_FILE`.
+    Secret(String),
+}
+
+/// A checked folder (or file) of statements.
+#[derive(Debug, Clone, Default)]
+pub struct Pipeline {
+    /// `CREATE STREAM`, by name.
+    pub streams: IndexMap<String, StreamDef>,
+    /// `CREATE TABLE`, by name.
+    pub tables: IndexMap<String, TableDef>,
+    /// `CREATE VIEW`, by name: its text and plan.
+    pub views: IndexMap<String, ViewDef>,
+    /// `CREATE SINK`, by name.
+    pub sinks: IndexMap<String, SinkDef>,
+    /// `INSERT INTO … SELECT` and `CREATE SINK … AS SELECT`, in the order they were written.
+    pub queries: Vec<QueryDef>,
+    /// `CREATE ALERT`, by name.
+    pub alerts: IndexMap<String, AlertDef>,
+}
+
+/// `CREATE STREAM`.
+#[derive(Debug, Clone)]
+pub struct StreamDef {
+    /// Name.
+    pub name: String,
+    /// Columns; `TIMESTAMP` is `Timestamp(µs, "UTC")`.
+    pub schema: SchemaRef,
+    /// The event time, where a `WATERMARK` was declared.
+    pub event_time: Option<EventTime>,
+    /// Columns of `PARTITION BY`.
+    pub partition_by: Vec<String>,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// How long rows are kept, unlimited when `None`.
+    pub retention: Option<Duration>,
+    /// Size limit in bytes, unlimited when `None`.
+    pub max_size_bytes: Option<u64>,
+    /// Unit of numeric timestamps in the input.
+    pub timestamp_unit: TimestampUnit,
+    /// `connector = '…'`, where rows come from a connector.
+    pub connector: Option<String>,
+    /// All other options (those of the connector and of the gateway bindings).
+    pub options: Options,
+    /// Where it was written.
+    pub span: Span,
+    /// Folder that relative paths in options start from.
+    pub base_dir: PathBuf,
+}
+
+/// `WATERMARK FOR column AS column - delay`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventTime {
+    /// Index of the column in the stream's schema.
+    pub column: usize,
+    /// The watermark follows the highest event time at this distance, in microseconds.
+    pub delay_us: i64,
+    /// A row whose event time is further than this ahead of the clock at its arrival is rejected by the gateway
+    /// (`max_skew` option, 1 hour when not given), in microseconds; `None` (`max_skew = 'none'`) accepts any.
+    pub max_skew_us: Option<i64>,
+    /// A partition without rows for this long (wall clock) stops holding the watermark back (`idle_timeout` option,
+    /// 30 seconds when not given; `'none'` waits for ever).
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Unit of numeric timestamps in the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimestampUnit {
+    /// `'s'`
+    Second,
+    /// `'ms'`, the default
+    #[default]
+    Millisecond,
+    /// `'us'`
+    Microsecond,
+    /// `'ns'`
+    Nanosecond,
+}
+
+/// `CREATE TABLE … WITH (location = …)`: a finite reference table.
+#[derive(Debug, Clone)]
+pub struct TableDef {
+    /// Name.
+    pub name: String,
+    /// Declared columns.
+    pub schema: SchemaRef,
+    /// Columns of the primary key.
+    pub primary_key: Vec<String>,
+    /// Path, resolved against the folder of the statement.
+    pub location: PathBuf,
+    /// `csv`, `json` or `parquet`; from the file's extension when not given.
+    pub format: TableFormat,
+    /// How often it is read again; never when `None`.
+    pub refresh: Option<Duration>,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// Format of a reference table's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFormat {
+    /// CSV with a header line.
+    Csv,
+    /// JSON lines.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+/// `CREATE VIEW`.
+#[derive(Debug, Clone)]
+pub struct ViewDef {
+    /// Name.
+    pub name: String,
+    /// The query's text, for the catalog of ad-hoc queries.
+    pub sql: String,
+    /// Its plan.
+    pub plan: LogicalPlan,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// `CREATE SINK`.
+#[derive(Debug, Clone)]
+pub struct SinkDef {
+    /// Name.
+    pub name: String,
+    /// `pagerduty`, `webhook`, `influxdb`, `delta`, `parquet`, `console`.
+    pub connector: String,
+    /// All other options.
+    pub options: Options,
+    /// Where it was written.
+    pub span: Span,
+    /// Folder that relative paths in options start from.
+    pub base_dir: PathBuf,
+}
+
+/// Where a continuous query's rows go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Into a stream; columns are matched by position and coerced to the stream's types.
+    Stream(String),
+    /// Into a sink.
+    Sink(String),
+}
+
+/// A continuous query.
+#[derive(Debug, Clone)]
+pub struct QueryDef {
+    /// Stable name: the target's, with `#2`, `#3` … for further queries into the same target.
+    pub name: String,
+    /// Where its rows go.
+    pub target: Target,
+    /// The whole query.
+    pub plan: LogicalPlan,
+    /// What kind of continuous query it is, with the parts the engine runs.
+    pub shape: QueryShape,
+    /// Where it was written.
+    pub span: Span,
+    /// The statement's text, for display.
+    pub sql: String,
+}
+
+/// `CREATE ALERT`.
+#[derive(Debug, Clone)]
+pub struct AlertDef {
+    /// Name.
+    pub name: String,
+    /// The sink that is notified.
+    pub sink: String,
+    /// The query the conditions look at.
+    pub plan: LogicalPlan,
+    /// What kind of continuous query it is.
+    pub shape: QueryShape,
+    /// Columns of `KEY`, as indices into the query's output.
+    pub key: Vec<usize>,
+    /// Index of the time column in the query's output: `window_end`, or the stream's event time.
+    pub time: usize,
+    /// `RAISE WHEN`, over the query's output (boolean).
+    pub raise: Expr,
+    /// `FOR`, in microseconds of event time; 0 when not given.
+    pub hold_us: i64,
+    /// `CLEAR WHEN` (boolean); the opposite of `raise` when not given.
+    pub clear: Option<Expr>,
+    /// `SEVERITY` (text); `'error'` when not given.
+    pub severity: Option<Expr>,
+    /// `SUMMARY` (text); a sentence made of the alert's name and key when not given.
+    pub summary: Option<Expr>,
+    /// Where it was written.
+    pub span: Span,
+    /// The statement's text, for display.
+    pub sql: String,
+}

@@ -1,0 +1,278 @@
+//! Window functions in FROM: `TUMBLE(input, time, size)` and `HOP(input, time, slide, size)` become a [`WindowNode`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{Expr as PlanExpr, Extension, LogicalPlan};
+use sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Spanned, TableAlias,
+    TableFactor,
+};
+use sqlparser::tokenizer::Span as At;
+
+use crate::codes::{self, Code};
+use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
+use crate::shape::Window;
+use crate::types::sql_name;
+use crate::units::{IntervalError, interval_us};
+
+/// The window functions there are.
+pub(crate) const WINDOWS: [&str; 2] = ["TUMBLE", "HOP"];
+
+/// The window functions of the dialect that are not built yet.
+pub(crate) const LATER_WINDOWS: [&str; 4] = ["CUMULATE", "SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
+
+/// What is wrong with a window function, with its place; travels inside DataFusion's error.
+#[derive(Debug)]
+pub(crate) struct WindowError {
+    pub(crate) code: Code,
+    pub(crate) at: At,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for WindowError {}
+
+impl WindowError {
+    fn new(code: Code, at: At, message: impl Into<String>) -> Self {
+        Self { code, at, message: message.into(), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<WindowError> for DataFusionError {
+    fn from(error: WindowError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+/// The call of a window function, as it is written in FROM.
+pub(crate) struct WindowCall<'a> {
+    /// In upper case.
+    pub(crate) function: String,
+    pub(crate) at: At,
+    args: &'a [FunctionArg],
+    alias: Option<&'a TableAlias>,
+}
+
+impl<'a> WindowCall<'a> {
+    /// The call that this table factor is; also Flink's `TABLE(TUMBLE(…))`.
+    pub(crate) fn of(factor: &'a TableFactor) -> Option<Self> {
+        let (name, args, alias) = match factor {
+            TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args.as_slice(), alias),
+            TableFactor::TableFunction { expr: Expr::Function(function), alias } => match &function.args {
+                FunctionArguments::List(list) => (&function.name, list.args.as_slice(), alias),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
+        let function = ident.value.to_uppercase();
+        let known = WINDOWS.iter().chain(&LATER_WINDOWS).any(|window| *window == function);
+        known.then_some(Self { function, at: ident.span, args, alias: alias.as_ref() })
+    }
+
+    /// The input, where it is a name.
+    pub(crate) fn input_name(&self) -> Option<ObjectName> {
+        self.args.iter().enumerate().find_map(|(n, arg)| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if n == 0 => object_name(expr),
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }
+                if name.value.eq_ignore_ascii_case("data") =>
+            {
+                object_name(expr)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn object_name(expr: &Expr) -> Option<ObjectName> {
+    let parts: &[Ident] = match expr {
+        Expr::Identifier(ident) => std::slice::from_ref(ident),
+        Expr::CompoundIdentifier(idents) => idents,
+        _ => return None,
+    };
+    Some(ObjectName(parts.iter().cloned().map(ObjectNamePart::Identifier).collect()))
+}
+
+/// The arguments, each in its place.
+#[derive(Default)]
+struct Arguments {
+    input: Option<Expr>,
+    time: Option<Expr>,
+    slide: Option<Expr>,
+    size: Option<Expr>,
+    offset: Option<Expr>,
+}
+
+/// Plans window functions for DataFusion's SQL front end.
+#[derive(Debug)]
+pub(crate) struct WindowPlanner;
+
+impl RelationPlanner for WindowPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let Some(call) = WindowCall::of(&relation) else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let plan = plan_window(&call, context)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias.cloned()))))
+    }
+}
+
+fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    if LATER_WINDOWS.contains(&call.function.as_str()) {
+        let message = format!("{} is not supported yet", call.function);
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE and HOP are").into());
+    }
+    let hop = call.function == "HOP";
+    let arguments = bind(call, hop)?;
+    let window = window(call, hop, &arguments)?;
+    let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
+        return Err(usage(call, hop, "a window function takes an input and a time column").into());
+    };
+    let input = context.plan(input_factor(input, call, hop)?)?;
+    let time_at = time.span();
+    let time = match context.sql_to_expr(time_column(time), input.schema())? {
+        PlanExpr::Column(column) => column,
+        _ => {
+            let error = usage(call, hop, "the time of a window is a column of its input");
+            return Err(WindowError { at: time_at, ..error }.into());
+        }
+    };
+    let (_, field) = input.schema().qualified_field_from_column(&time)?;
+    if *field.data_type() != timestamp_type() {
+        let message = format!("\"{}\" is of type {}, not TIMESTAMP", time.name, sql_name(field.data_type()));
+        return Err(WindowError::new(codes::WINDOW_TIME, time_at, message)
+            .hint("a window goes by a TIMESTAMP column; CAST(… AS TIMESTAMP) in a subquery makes one")
+            .into());
+    }
+    for name in WINDOW_COLUMNS {
+        if !input.schema().fields_with_unqualified_name(name).is_empty() {
+            let message = format!("the input of {} already has a column \"{name}\"", call.function);
+            return Err(WindowError::new(codes::DUPLICATE_COLUMN, call.at, message)
+                .hint(format!("give it another name in the subquery or view: {name} AS …"))
+                .into());
+        }
+    }
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
+}
+
+fn usage(call: &WindowCall<'_>, hop: bool, message: impl Into<String>) -> WindowError {
+    let usage = if hop {
+        "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'])"
+    } else {
+        "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])"
+    };
+    WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
+}
+
+fn bind(call: &WindowCall<'_>, hop: bool) -> Result<Arguments, WindowError> {
+    let mut bound = Arguments::default();
+    let order: &[&str] =
+        if hop { &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"] } else { &["DATA", "TIMECOL", "SIZE", "OFFSET"] };
+    for (n, arg) in call.args.iter().enumerate() {
+        let (name, expr) = match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n) {
+                Some(name) => ((*name).to_owned(), expr),
+                None => return Err(usage(call, hop, format!("{} takes {} arguments", call.function, order.len()))),
+            },
+            FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
+            _ => return Err(usage(call, hop, format!("\"{arg}\" is no argument of a window function"))),
+        };
+        let slot = match name.as_str() {
+            "DATA" | "INPUT" => &mut bound.input,
+            "TIMECOL" | "TIME" => &mut bound.time,
+            "SLIDE" if hop => &mut bound.slide,
+            "SIZE" => &mut bound.size,
+            "OFFSET" => &mut bound.offset,
+            _ => return Err(usage(call, hop, format!("{} has no argument {name}", call.function))),
+        };
+        if slot.replace(expr.clone()).is_some() {
+            return Err(usage(call, hop, format!("the argument {name} is given twice")));
+        }
+    }
+    Ok(bound)
+}
+
+fn window(call: &WindowCall<'_>, hop: bool, arguments: &Arguments) -> Result<Window, WindowError> {
+    let length = |name: &str, expr: &Option<Expr>| match expr {
+        None => Err(usage(call, hop, format!("{} needs its {name}", call.function))),
+        Some(expr) => {
+            let us = interval(call, name, expr)?;
+            let message = format!("the {name} of {} must be longer than nothing", call.function);
+            if us > 0 { Ok(us) } else { Err(WindowError::new(codes::WINDOW_SIZE, place(call, expr), message)) }
+        }
+    };
+    let offset_us = arguments.offset.as_ref().map_or(Ok(0), |expr| interval(call, "offset", expr))?;
+    Ok(if hop {
+        let slide_us = length("slide", &arguments.slide)?;
+        Window::Hop { slide_us, size_us: length("size", &arguments.size)?, offset_us }
+    } else {
+        Window::Tumble { size_us: length("size", &arguments.size)?, offset_us }
+    })
+}
+
+fn interval(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64, WindowError> {
+    interval_us(expr).map_err(|error: IntervalError| {
+        let message = format!("the {name} of {} is not a fixed interval", call.function);
+        WindowError::new(codes::WINDOW_SIZE, place(call, expr), message).hint(error.hint())
+    })
+}
+
+fn place(call: &WindowCall<'_>, expr: &Expr) -> At {
+    let at = expr.span();
+    if at == At::empty() { call.at } else { at }
+}
+
+/// The input as something that can stand in FROM by itself.
+fn input_factor(input: Expr, call: &WindowCall<'_>, hop: bool) -> Result<TableFactor, WindowError> {
+    if let Some(name) = object_name(&input) {
+        return Ok(TableFactor::Table {
+            name,
+            alias: None,
+            args: None,
+            with_hints: Vec::new(),
+            version: None,
+            with_ordinality: false,
+            partitions: Vec::new(),
+            json_path: None,
+            sample: None,
+            index_hints: Vec::new(),
+        });
+    }
+    match input {
+        Expr::Subquery(subquery) => Ok(TableFactor::Derived { lateral: false, subquery, alias: None, sample: None }),
+        other => {
+            let error = usage(call, hop, "the input of a window is a stream, a view or a subquery in parentheses");
+            Err(WindowError { at: place(call, &other), ..error })
+        }
+    }
+}
+
+/// `ts` or `DESCRIPTOR(ts)`
+fn time_column(time: Expr) -> Expr {
+    if let Expr::Function(function) = &time
+        && matches!(function.name.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value.eq_ignore_ascii_case("descriptor"))
+        && let FunctionArguments::List(list) = &function.args
+        && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(column))] = list.args.as_slice()
+    {
+        return column.clone();
+    }
+    time
+}

@@ -1,0 +1,459 @@
+//! Cuts a query's plan into the parts of a [`QueryShape`], or says why it cannot run continuously.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
+use datafusion::logical_expr::{
+    Aggregate, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
+};
+
+use super::{GroupColumn, QueryShape, ShapeError, WindowedShape};
+use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
+
+/// Name of the placeholder that stands for the rows of a closed window.
+pub const CLOSED_WINDOW: &str = "closed window";
+
+type Result<T, E = ShapeError> = std::result::Result<T, E>;
+
+/// Output columns of a plan that are window columns: index → which of [`WINDOW_COLUMNS`].
+type WindowColumns = HashMap<usize, usize>;
+
+impl QueryShape {
+    /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables.
+    ///
+    /// # Errors
+    /// [`ShapeError`] when the query would need unbounded state or would never emit.
+    pub fn of(plan: &LogicalPlan, is_stream: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let analysis = Analysis { is_stream };
+        let stream = analysis.only_stream(plan)?;
+        match analysis.windowed_aggregate(plan)? {
+            Some(aggregate) => analysis.windowed(plan, &aggregate, stream),
+            None => {
+                analysis.check_row_by_row(plan)?;
+                Ok(Self::Stateless { stream, input: plan.clone() })
+            }
+        }
+    }
+}
+
+struct Analysis<'a> {
+    is_stream: &'a dyn Fn(&str) -> bool,
+}
+
+impl Analysis<'_> {
+    /// Names of the streams that are scanned at or below the plan, subqueries in expressions included.
+    fn streams(&self, plan: &LogicalPlan) -> Vec<String> {
+        let mut found = Vec::new();
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && (self.is_stream)(scan.table_name.table())
+            {
+                found.push(scan.table_name.table().to_owned());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .expect("the visitor never fails");
+        found
+    }
+
+    fn reads_stream(&self, plan: &LogicalPlan) -> bool {
+        !self.streams(plan).is_empty()
+    }
+
+    fn only_stream(&self, plan: &LogicalPlan) -> Result<String> {
+        let mut streams = self.streams(plan);
+        match streams.len() {
+            1 => Ok(streams.remove(0)),
+            0 => Err(ShapeError {
+                code: "TC0301",
+                message: "this query reads no stream, so it would never emit anything".into(),
+                hint: "name a stream in FROM; reference tables can be queried ad hoc".into(),
+            }),
+            _ => Err(ShapeError {
+                code: "TC0302",
+                message: format!("this query reads streams more than once: {}", streams.join(", ")),
+                hint:
+                    "joins and unions of streams are not supported yet; read one stream, joined with reference tables"
+                        .into(),
+            }),
+        }
+    }
+
+    /// The lowest aggregate above a window function, if the query has a window function with an aggregate over it.
+    fn windowed_aggregate(&self, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+        let mut windows = 0;
+        let mut lowest = None;
+        plan.apply(|node| {
+            if window_node(node).is_some() && self.reads_stream(node) {
+                windows += 1;
+            }
+            // visited from the top: the last one that has a window below it is the lowest
+            if matches!(node, LogicalPlan::Aggregate(_)) && contains_window(node) && self.reads_stream(node) {
+                lowest = Some(node.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .expect("the visitor never fails");
+        if windows > 1 {
+            return Err(ShapeError {
+                code: "TC0303",
+                message: "a window function over another window function".into(),
+                hint: "INSERT the first query's result into a stream of its own and window that".into(),
+            });
+        }
+        Ok(lowest)
+    }
+
+    /// Checks that every row of the stream goes through the plan by itself.
+    fn check_row_by_row(&self, plan: &LogicalPlan) -> Result<()> {
+        if !self.reads_stream(plan) {
+            return Ok(());
+        }
+        match plan {
+            LogicalPlan::TableScan(_) | LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => {}
+            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {}
+            LogicalPlan::Extension(_) if window_node(plan).is_some() => {}
+            LogicalPlan::Join(join) => self.check_join(join)?,
+            other => return Err(refused(other)),
+        }
+        for expr in plan.expressions() {
+            self.check_no_stream_subquery(&expr)?;
+        }
+        plan.inputs().into_iter().try_for_each(|input| self.check_row_by_row(input))
+    }
+
+    fn check_no_stream_subquery(&self, expr: &Expr) -> Result<()> {
+        let found = expr
+            .exists(|e| {
+                Ok(match e {
+                    Expr::ScalarSubquery(s) => self.reads_stream(&s.subquery),
+                    Expr::Exists(e) => self.reads_stream(&e.subquery.subquery),
+                    Expr::InSubquery(e) => self.reads_stream(&e.subquery.subquery),
+                    _ => false,
+                })
+            })
+            .expect("the visitor never fails");
+        if !found {
+            return Ok(());
+        }
+        Err(ShapeError {
+            code: "TC0304",
+            message: "a subquery over a stream inside an expression has no end".into(),
+            hint: "only reference tables can be read in such a subquery".into(),
+        })
+    }
+
+    fn check_join(&self, join: &Join) -> Result<()> {
+        let stream_is_left = self.reads_stream(&join.left);
+        let row_by_row = match join.join_type {
+            JoinType::Inner => true,
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => stream_is_left,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => !stream_is_left,
+            JoinType::Full => false,
+        };
+        if row_by_row {
+            return Ok(());
+        }
+        Err(ShapeError {
+            code: "TC0305",
+            message: format!(
+                "a {} join keeps table rows that no stream row matches, which is never known",
+                join.join_type
+            ),
+            hint: "use an inner join, or a left join with the stream on the left".into(),
+        })
+    }
+
+    fn windowed(&self, plan: &LogicalPlan, aggregate_plan: &LogicalPlan, stream: String) -> Result<QueryShape> {
+        let LogicalPlan::Aggregate(aggregate) = aggregate_plan else {
+            unreachable!("windowed_aggregate returns aggregates only")
+        };
+        self.check_row_by_row(&aggregate.input)?;
+        let columns = self.input_window_columns(&aggregate.input)?;
+        let group = group_columns(aggregate, &columns)?;
+        for expr in &aggregate.aggr_expr {
+            if references_window(expr, aggregate.input.schema(), &columns) {
+                return Err(window_in_expression("an aggregate's argument"));
+            }
+        }
+        let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
+        let input = without_window((*aggregate.input).clone()).map_err(|e| internal(&e))?;
+        let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
+        check_output(&output)?;
+        Ok(QueryShape::Windowed(Box::new(WindowedShape {
+            stream,
+            input,
+            window: window.window.clone(),
+            group,
+            aggregates: aggregate.aggr_expr.clone(),
+            output,
+        })))
+    }
+
+    /// Window columns of a plan below the aggregate, where they may only be passed through.
+    fn input_window_columns(&self, plan: &LogicalPlan) -> Result<WindowColumns> {
+        if !contains_window(plan) {
+            return Ok(WindowColumns::new());
+        }
+        if window_node(plan).is_some() {
+            return Ok(own_window_columns(plan));
+        }
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                let below = self.input_window_columns(&projection.input)?;
+                projected(projection, &below, true)
+            }
+            LogicalPlan::Filter(filter) => {
+                let below = self.input_window_columns(&filter.input)?;
+                if references_window(&filter.predicate, filter.input.schema(), &below) {
+                    return Err(window_in_expression("WHERE"));
+                }
+                Ok(below)
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.input_window_columns(&alias.input),
+            LogicalPlan::Join(join) => {
+                let conditions = join.on.iter().flat_map(|(l, r)| [l, r]).chain(&join.filter);
+                let columns =
+                    join_columns(join, self.input_window_columns(&join.left)?, self.input_window_columns(&join.right)?);
+                for condition in conditions {
+                    let names = condition.column_refs();
+                    if names
+                        .iter()
+                        .any(|c| WINDOW_COLUMNS.contains(&c.name.as_str()) && contains_column(&columns, plan, c))
+                    {
+                        return Err(window_in_expression("a join condition"));
+                    }
+                }
+                Ok(columns)
+            }
+            other => Err(refused(other)),
+        }
+    }
+}
+
+fn contains_column(columns: &WindowColumns, plan: &LogicalPlan, column: &Column) -> bool {
+    plan.schema().index_of_column(column).is_ok_and(|i| columns.contains_key(&i))
+}
+
+fn join_columns(join: &Join, left: WindowColumns, right: WindowColumns) -> WindowColumns {
+    let shift = join.left.schema().fields().len();
+    match join.join_type {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => left,
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => right,
+        _ => left.into_iter().chain(right.into_iter().map(|(i, kind)| (i + shift, kind))).collect(),
+    }
+}
+
+/// Window columns of a projection's output; anything but a plain column over a window column is an error when `strict`.
+fn projected(projection: &Projection, below: &WindowColumns, strict: bool) -> Result<WindowColumns> {
+    let mut columns = WindowColumns::new();
+    for (i, expr) in projection.expr.iter().enumerate() {
+        if let Expr::Column(column) = expr.clone().unalias_nested().data {
+            let index = projection.input.schema().index_of_column(&column).ok();
+            if let Some(kind) = index.and_then(|index| below.get(&index)) {
+                columns.insert(i, *kind);
+            }
+        } else if strict && references_window(expr, projection.input.schema(), below) {
+            return Err(window_in_expression("an expression below the aggregate"));
+        }
+    }
+    Ok(columns)
+}
+
+fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
+    match plan {
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<WindowNode>(),
+        _ => None,
+    }
+}
+
+fn find_window(plan: &LogicalPlan) -> Option<WindowNode> {
+    let mut found = None;
+    plan.apply(|node| {
+        if let Some(window) = window_node(node) {
+            found = Some(window.clone());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .expect("the visitor never fails");
+    found
+}
+
+fn contains_window(plan: &LogicalPlan) -> bool {
+    find_window(plan).is_some()
+}
+
+fn own_window_columns(plan: &LogicalPlan) -> WindowColumns {
+    let first = plan.schema().fields().len() - WINDOW_COLUMNS.len();
+    (0..WINDOW_COLUMNS.len()).map(|kind| (first + kind, kind)).collect()
+}
+
+fn references_window(expr: &Expr, schema: &DFSchema, columns: &WindowColumns) -> bool {
+    expr.column_refs().into_iter().any(|c| schema.index_of_column(c).is_ok_and(|i| columns.contains_key(&i)))
+}
+
+fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<GroupColumn>> {
+    let schema = aggregate.input.schema();
+    let mut group = Vec::with_capacity(aggregate.group_expr.len());
+    for expr in &aggregate.group_expr {
+        if let Expr::GroupingSet(_) = expr {
+            return Err(ShapeError {
+                code: "TC0306",
+                message: "grouping sets, ROLLUP and CUBE are not supported over a stream".into(),
+                hint: "write one query per grouping".into(),
+            });
+        }
+        let kind = match expr.clone().unalias_nested().data {
+            Expr::Column(column) => schema.index_of_column(&column).ok().and_then(|i| columns.get(&i).copied()),
+            _ => None,
+        };
+        group.push(match kind {
+            Some(0) => GroupColumn::WindowStart,
+            Some(1) => GroupColumn::WindowEnd,
+            Some(_) => GroupColumn::WindowTime,
+            None if references_window(expr, schema, columns) => return Err(window_in_expression("GROUP BY")),
+            None => GroupColumn::Key(expr.clone()),
+        });
+    }
+    if group.iter().all(|column| matches!(column, GroupColumn::Key(_))) {
+        return Err(never_closes());
+    }
+    Ok(group)
+}
+
+/// The plan with its window function replaced by constant window columns: the engine knows a row's windows by itself.
+fn without_window(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    plan.transform_up(|node| {
+        let Some(window) = window_node(&node) else {
+            return Ok(Transformed::no(node.recompute_schema()?));
+        };
+        let first = window_schema_start(&node);
+        let mut exprs: Vec<Expr> = window.input.schema().columns().into_iter().map(Expr::Column).collect();
+        for (qualifier, field) in node.schema().iter().skip(first) {
+            let epoch = lit(ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into())));
+            exprs.push(epoch.alias_qualified(qualifier.cloned(), field.name()));
+        }
+        let input = (*window.input).clone();
+        Ok(Transformed::yes(LogicalPlanBuilder::from(input).project(exprs)?.build()?))
+    })
+    .data()
+}
+
+fn window_schema_start(node: &LogicalPlan) -> usize {
+    node.schema().fields().len() - WINDOW_COLUMNS.len()
+}
+
+fn with_placeholder(plan: &LogicalPlan, aggregate: &LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    plan.clone()
+        .transform_down(|node| {
+            if &node != aggregate {
+                return Ok(Transformed::no(node));
+            }
+            let placeholder = PlaceholderNode::new(CLOSED_WINDOW, Arc::clone(node.schema()));
+            let leaf = LogicalPlan::Extension(Extension { node: Arc::new(placeholder) });
+            Ok(Transformed::new(leaf, true, TreeNodeRecursion::Jump))
+        })
+        .data()
+}
+
+/// Above a closed window all of DataFusion runs, once per window; an aggregate there must be one per window too, or its
+/// reader would take it for a total over all time.
+fn check_output(plan: &LogicalPlan) -> Result<WindowColumns> {
+    let mut inputs = Vec::new();
+    for input in plan.inputs() {
+        inputs.push(check_output(input)?);
+    }
+    let first = || inputs.first().cloned().unwrap_or_default();
+    Ok(match plan {
+        LogicalPlan::Extension(_) => plan
+            .schema()
+            .fields()
+            .iter()
+            .enumerate()
+            .filter_map(|(i, f)| Some((i, WINDOW_COLUMNS.iter().position(|name| name == f.name())?)))
+            .collect(),
+        LogicalPlan::Projection(projection) => projected(projection, &first(), false)?,
+        LogicalPlan::Join(join) => {
+            let mut sides = inputs.into_iter();
+            join_columns(join, sides.next().unwrap_or_default(), sides.next().unwrap_or_default())
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let below = first();
+            if below.is_empty() {
+                // a reference table's own aggregate
+                return Ok(WindowColumns::new());
+            }
+            let schema = aggregate.input.schema();
+            let mut columns = WindowColumns::new();
+            for (i, expr) in aggregate.group_expr.iter().enumerate() {
+                if let Expr::Column(column) = expr.clone().unalias_nested().data
+                    && let Some(kind) = schema.index_of_column(&column).ok().and_then(|index| below.get(&index))
+                {
+                    columns.insert(i, *kind);
+                }
+            }
+            if columns.is_empty() {
+                return Err(never_closes());
+            }
+            columns
+        }
+        _ => first(),
+    })
+}
+
+fn never_closes() -> ShapeError {
+    ShapeError {
+        code: "TC0307",
+        message: "this aggregate of a stream would never be complete".into(),
+        hint: "aggregate over a window: FROM TUMBLE(stream, ts, INTERVAL '10 seconds') … GROUP BY …, window_start, window_end"
+            .into(),
+    }
+}
+
+fn window_in_expression(place: &str) -> ShapeError {
+    ShapeError {
+        code: "TC0308",
+        message: format!("a window column in {place}"),
+        hint: "below the aggregate a window's columns can only be grouped by; filter windows with HAVING".into(),
+    }
+}
+
+fn refused(plan: &LogicalPlan) -> ShapeError {
+    let (code, message, hint) = match plan {
+        LogicalPlan::Aggregate(_) => return never_closes(),
+        LogicalPlan::Sort(_) => (
+            "TC0309",
+            "ORDER BY over a stream would wait for its end",
+            "order the rows of a window, or order an ad-hoc query",
+        ),
+        LogicalPlan::Limit(_) => {
+            ("TC0310", "LIMIT over a stream would stop it for ever", "limit the rows of a window, or an ad-hoc query")
+        }
+        LogicalPlan::Distinct(_) => {
+            ("TC0311", "DISTINCT over a stream would remember every row", "GROUP BY the columns in a window")
+        }
+        LogicalPlan::Window(_) => {
+            ("TC0312", "OVER on a stream is not supported yet", "use it above a windowed aggregate")
+        }
+        LogicalPlan::Union(_) => {
+            ("TC0313", "UNION with a stream is not supported yet", "INSERT both queries into one stream")
+        }
+        _ => (
+            "TC0314",
+            "this operation cannot run over a stream",
+            "use filters, projections, joins with reference tables and windowed aggregates",
+        ),
+    };
+    ShapeError { code, message: message.into(), hint: hint.into() }
+}
+
+fn internal(error: &DataFusionError) -> ShapeError {
+    ShapeError {
+        code: "TC0399",
+        message: format!("the plan could not be cut into stages: {error}"),
+        hint: "this is a defect of thermocline: please report the query".into(),
+    }
+}
