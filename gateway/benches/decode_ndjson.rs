@@ -17,7 +17,10 @@ const NOW_US: i64 = 1_800_000_000_000_000;
 fn main() {
     let rows = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2_000_000);
     let (epoch, text) = (readings(rows, |ms| ms.to_string()), readings(rows, rfc3339));
-    println!("{rows} rows, {:.0} bytes a row; million rows a second on one core, median of {RUNS}", epoch.len() as f64 / rows as f64);
+    println!(
+        "{rows} rows, {:.0} bytes a row; million rows a second on one core, median of {RUNS}",
+        epoch.len() as f64 / rows as f64
+    );
     println!("thermocline, ts as number   {:6.2}", median(rows, || thermocline(&epoch)));
     println!("arrow-json,  ts as integer  {:6.2}", median(rows, || arrow_json(&epoch, &schema(DataType::Int64))));
     println!("thermocline, ts as RFC 3339 {:6.2}", median(rows, || thermocline(&text)));
@@ -46,7 +49,8 @@ fn thermocline(body: &[u8]) -> usize {
     while !rest.is_empty() {
         let at_least = PART_BYTES.min(rest.len()) - 1;
         let end = memchr::memchr(b'\n', &rest[at_least..]).map_or(rest.len(), |length| at_least + length + 1);
-        let decoded = decode(Format::Ndjson, &shape, &rest[..end], u64::MAX, NOW_US).expect("NDJSON is read row by row");
+        let decoded =
+            decode(Format::Ndjson, &shape, &rest[..end], u64::MAX, NOW_US).expect("NDJSON is read row by row");
         accepted += decoded.accepted();
         rest = &rest[end..];
     }

@@ -32,7 +32,14 @@ impl Append {
             0 => None,
             _ => Some(decoded.rejected.into_batch(now_us, source)?),
         };
-        Ok(Self { rows: decoded.rows, rejected, accepted, rejected_rows, reasons, unknown_fields: decoded.unknown_fields })
+        Ok(Self {
+            rows: decoded.rows,
+            rejected,
+            accepted,
+            rejected_rows,
+            reasons,
+            unknown_fields: decoded.unknown_fields,
+        })
     }
 
     /// Rows that are good as they are.

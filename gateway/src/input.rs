@@ -35,8 +35,7 @@ impl OpenStream {
     /// Prepares a stream.
     #[must_use]
     pub fn new(input: StreamInput) -> Self {
-        let event_time =
-            input.event_time_column.map(|column| EventTime { column, max_skew_us: input.max_skew_us });
+        let event_time = input.event_time_column.map(|column| EventTime { column, max_skew_us: input.max_skew_us });
         let (name, schema) = (input.stream.name(), Arc::clone(input.stream.schema()));
         let shape = Arc::new(RowShape::new(name, schema, event_time, input.timestamp_unit));
         Self { input, shape }

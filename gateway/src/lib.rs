@@ -18,7 +18,8 @@ pub mod http;
 
 pub use crate::clock::{Clock, SharedClock, SystemClock};
 pub use crate::decode::{
-    Decoded, DecodedLines, EventTime, Format, Precision, REASONS_IN_ANSWER, Reason, RejectedRows, RowShape, decode, decode_lines,
+    Decoded, DecodedLines, EventTime, Format, Precision, REASONS_IN_ANSWER, Reason, RejectedRows, RowShape, decode,
+    decode_lines,
 };
 pub use crate::error::{Error, Result};
 pub use crate::input::{OpenStream, StreamInput, TimestampUnit, rejected_schema, rejected_stream_name};

@@ -33,6 +33,14 @@ pub(crate) fn open_log(dir: &Path) -> Log {
     Log::open(dir, LogOptions::default()).unwrap()
 }
 
+/// A log, and the disk that makes it fail for good when its syncs run out: what is not acknowledged by then never is,
+/// as after a kill.
+pub(crate) fn open_doomed_log(dir: &Path) -> (Log, FailingDisk) {
+    let disk = FailingDisk::default();
+    let log = Log::open(dir, LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() }).unwrap();
+    (log, disk)
+}
+
 /// The stream `readings` of a log, created where it is not there yet.
 pub(crate) async fn readings(log: &Log) -> StreamInput {
     input(log, "readings", readings_schema()).await
@@ -94,12 +102,18 @@ impl Clock for TestClock {
 }
 
 /// The real disk, until it is told to fail.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct FailingDisk {
     /// Writes and allocations find no space.
     pub(crate) full: Arc<AtomicBool>,
-    /// Syncs fail.
-    pub(crate) broken: Arc<AtomicBool>,
+    /// So many syncs succeed before all others fail.
+    pub(crate) syncs_left: Arc<AtomicI64>,
+}
+
+impl Default for FailingDisk {
+    fn default() -> Self {
+        Self { full: Arc::default(), syncs_left: Arc::new(AtomicI64::new(i64::MAX)) }
+    }
 }
 
 #[derive(Debug)]
@@ -177,6 +191,9 @@ impl DiskFile for FailingFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.disk.broken.load(Ordering::SeqCst) { Err(io::Error::other("a broken disk")) } else { self.file.sync_data() }
+        match self.disk.syncs_left.fetch_sub(1, Ordering::SeqCst) {
+            ..=0 => Err(io::Error::other("a broken disk")),
+            _ => self.file.sync_data(),
+        }
     }
 }

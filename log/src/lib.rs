@@ -4,6 +4,35 @@
 //! A [`Log`] owns one data directory. Rows of a stream live in partitions; a row's identity is
 //! (stream, partition, offset), offsets contiguous from 0. A [`Commit`] is atomic and may hold rows of any
 //! streams, cursor moves and named values together; [`Log::commit`] answers once all of it is durable.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+//! use thermocline_log::{Commit, Log, LogOptions, StreamSpec};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let rows = RecordBatch::try_from_iter([("celsius", Arc::new(Float64Array::from(vec![20.5, 21.0])) as ArrayRef)])?;
+//! let log = Log::open(dir.path(), LogOptions::default())?;
+//! let stream = log.create_stream(StreamSpec::new("readings", rows.schema())).await?;
+//! let mut commit = Commit::new();
+//! commit.append(stream.id(), rows);
+//! log.commit(commit).await?; // durable from here on
+//!
+//! let cursor = log.cursor("report", stream.id(), 0).unwrap_or(0);
+//! let mut reader = log.reader(stream.id(), 0, cursor, None)?;
+//! while let Some(rows) = reader.next(1024)? {
+//!     let mut commit = Commit::new();
+//!     commit.move_cursor("report", stream.id(), 0, rows.end_offset());
+//!     log.commit(commit).await?;
+//! }
+//! assert_eq!(log.cursor("report", stream.id(), 0), Some(2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every file is described byte by byte in `docs/log-format.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -123,8 +123,6 @@ struct LoadingPartition {
     /// One past the last row in the segments.
     sealed: u64,
     start: u64,
-    /// A checkpoint said that rows before this were sealed.
-    sealed_at_least: u64,
     /// Offset of the next row; unknown before the first checkpoint.
     next: Option<u64>,
     tail: VecDeque<TailRows>,
@@ -139,7 +137,7 @@ impl Loading<'_> {
         for entry in &frame.entries {
             match entry {
                 Entry::Stream { id, spec } => self.define(*id, spec, frame.checkpoint)?,
-                Entry::Partition { stream, partition, start, sealed, next } => {
+                Entry::Partition { stream, partition, start, next, sealed: _ } => {
                     let loading = self.partition(*stream, *partition).map_err(damaged)?;
                     if let Some(found) = loading.next.replace(*next)
                         && found != *next
@@ -149,7 +147,6 @@ impl Loading<'_> {
                         return Err(damaged(what));
                     }
                     loading.start = loading.start.max(*start);
-                    loading.sealed_at_least = loading.sealed_at_least.max(*sealed);
                 }
                 Entry::Start { stream, partition, start } => {
                     let loading = self.partition(*stream, *partition).map_err(damaged)?;
@@ -175,7 +172,7 @@ impl Loading<'_> {
             let sealed = segments.iter().map(|segment| segment.name.end).max().unwrap_or(0);
             let next = (!checkpoint).then_some(0);
             let tail = VecDeque::new();
-            Ok(LoadingPartition { folder, segments, sealed, start: 0, sealed_at_least: 0, next, tail })
+            Ok(LoadingPartition { folder, segments, sealed, start: 0, next, tail })
         };
         let partitions = (0..spec.partitions).map(load).collect::<Result<_>>()?;
         self.streams.insert(id, LoadingStream { spec: spec.clone(), partitions });
@@ -248,9 +245,6 @@ impl LoadingPartition {
         let sealed = segments.last().map_or(self.start, |segment| segment.name.end);
         let next = self.next.unwrap_or(sealed);
         let tail_start = self.tail.iter().find(|rows| rows.end_offset() > sealed).map_or(next, |rows| rows.base_offset);
-        if sealed < self.sealed_at_least {
-            return missing(format!("rows {sealed}..{} were sealed and are in no segment", self.sealed_at_least));
-        }
         if sealed > next {
             return missing(format!("segments reach to row {sealed}, the journal only to {next}"));
         }

@@ -59,6 +59,10 @@ impl Drop for Ended<'_> {
 
 /// One look at everything; with `all`, every row is sealed.
 fn pass(shared: &Shared, all: bool) -> Result<()> {
+    if let Some(poisoned) = shared.poison.error() {
+        // Nothing is promised any more; what is in the tail is in the journal as far as it was acknowledged.
+        return if all { Err(poisoned) } else { Ok(()) };
+    }
     for partition in shared.catalog.partitions() {
         partition.coalesce()?;
     }
@@ -125,6 +129,7 @@ fn seal(shared: &Shared, partition: &Partition) -> Result<()> {
     note(&segment, started.elapsed());
     let freed = partition.seal(segment);
     shared.memory.tail.fetch_sub(freed, Ordering::Relaxed);
+    shared.memory.report();
     Ok(())
 }
 

@@ -51,6 +51,12 @@ impl Memory {
     pub(crate) fn total(&self) -> u64 {
         self.queued.load(Ordering::Relaxed) + self.tail.load(Ordering::Relaxed)
     }
+
+    /// Shows the tail's size as a metric.
+    pub(crate) fn report(&self) {
+        #[allow(clippy::cast_precision_loss)] // far below 2^53
+        metrics::gauge!("thermocline_log_tail_bytes").set(self.tail.load(Ordering::Relaxed) as f64);
+    }
 }
 
 /// Set once by a failed write or sync; then nothing is acknowledged any more.

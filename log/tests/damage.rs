@@ -146,6 +146,28 @@ async fn damage_that_was_never_synced_is_cut_with_the_valid_frames_behind_it() {
 }
 
 #[tokio::test]
+async fn a_journal_file_that_was_only_begun_is_cut() {
+    let (dir, file) = killed(Durability::Sync).await;
+    let content = std::fs::read(&file).unwrap();
+    let mut header_only = content[..64].to_vec();
+    header_only[16] = 2;
+    // Groups are counted from 1, one a frame.
+    header_only[40..48].copy_from_slice(&(frames(&content).len() as u64 + 1).to_le_bytes());
+    let crc = crc32c::crc32c(&header_only[..60]);
+    header_only[60..].copy_from_slice(&crc.to_le_bytes());
+    for begun in [Vec::new(), vec![0; 16 << 10], vec![7; 1000], header_only] {
+        let copy = dir.path().join("begun");
+        copy_dir(&dir.path().join("killed"), &copy);
+        let next = copy.join("journal").join("00000000000000000002.wal");
+        assert!(!next.exists());
+        std::fs::write(&next, begun).unwrap();
+        assert_eq!(left(&copy), ((0..6).collect(), 6));
+        assert_eq!(left(&copy), ((0..6).collect(), 6));
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_missing_journal_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path()).unwrap();

@@ -262,6 +262,33 @@ async fn retention_by_bytes_does_not_wait() {
     assert_eq!(read_numbers(&log, &stream, 0), (3000..5000).collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn segments_that_come_back_after_retention_are_removed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogOptions { journal_file_bytes: 32 << 10, ..options() }).unwrap();
+    let stream = numbers_stream(&log).await;
+    for n in 0..5 {
+        seal_rows(&log, &stream, n * 1000, 1000).await;
+    }
+    let segments = log.segments(stream.id(), 0).unwrap();
+    let second = (segments[1].path.clone(), std::fs::read(&segments[1].path).unwrap());
+    let max_bytes = segments[4].bytes;
+    drop(segments);
+    let retention = Retention { max_age: None, max_bytes: Some(max_bytes) };
+    log.create_stream(StreamSpec { retention, ..StreamSpec::new("numbers", schema()) }).await.unwrap();
+    log.seal().await.unwrap();
+    assert_eq!(log.range(stream.id(), 0).unwrap(), 4000..5000);
+    // The start is known from checkpoints too, once the journal has moved on.
+    for n in 0..5 {
+        log.commit(append(&stream, rows(5000 + n * 1000, 1000))).await.unwrap();
+    }
+    drop(log);
+    std::fs::write(&second.0, second.1).unwrap();
+    let log = Log::open(dir.path(), options()).unwrap();
+    assert_eq!(read_numbers(&log, &stream, 0), (4000..10_000).collect::<Vec<_>>());
+    assert!(!second.0.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn snapshots_are_whole_while_sealing_goes_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,1 +1,22 @@
-//! placeholder
+//! thermocline: hot, warm and cold paths for sensor streams, in one process.
+//!
+//! A [`Server`] runs a pipeline, a folder of SQL, over a data directory:
+//!
+//! ```text
+//!  connectors, HTTP ─▶ log ─▶ continuous queries ─▶ log ─▶ sinks
+//! ```
+
+mod delivery;
+mod error;
+mod intake;
+mod load;
+mod queries;
+mod secrets;
+mod server;
+mod status;
+
+pub use crate::error::{Error, Result};
+pub use crate::load::{Env, Findings, load, missing_secrets};
+pub use crate::queries::{explain, query_data_dir};
+pub use crate::server::{Server, ServerSettings, server_address};
+pub use crate::status::{ConnectorReport, QueryReport, SinkReport, StatusReport};

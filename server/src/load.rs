@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use thermocline_engine::alert_event_schema;
 use thermocline_sinks::{Secret, SinkOption};
 use thermocline_sql::{
@@ -68,7 +68,7 @@ pub async fn load(path: &Path, env: Env<'_>) -> Result<(Option<Pipeline>, Findin
 pub(crate) fn inputs_of(pipeline: &Pipeline, sink: &str) -> Vec<(String, SchemaRef, bool)> {
     let inserts = pipeline.queries.iter().filter(|q| q.target == Target::Sink(sink.to_owned()));
     let alerts = pipeline.alerts.values().filter(|alert| alert.sink == sink);
-    let rows = |query: &QueryDef| (query.name.clone(), Arc::new(Schema::from(query.plan.schema().as_arrow().clone())), false);
+    let rows = |query: &QueryDef| (query.name.clone(), Arc::new(query.plan.schema().as_arrow().clone()), false);
     inserts.map(rows).chain(alerts.map(|alert| (alert.name.clone(), alert_event_schema(), true))).collect()
 }
 

@@ -88,7 +88,7 @@ pub async fn plan_query(ctx: &SessionContext, sql: &str) -> Result<LogicalPlan, 
 fn read(sql: &str) -> Result<(StatementTokens, Statement), Vec<Diagnostic>> {
     let file = SourceFile { path: PathBuf::from(QUERY_PATH), text: sql.to_owned() };
     let mut found = Vec::new();
-    let mut statements = lex::statements(&file, &|_| None, &mut found).into_iter();
+    let mut statements = lex::statements(&file, None, &mut found).into_iter();
     if !found.is_empty() {
         return Err(found);
     }

@@ -41,7 +41,7 @@ pub fn check(files: &[SourceFile], env: &dyn Fn(&str) -> Option<String>) -> Chec
     let mut checker = Checker::new();
     let mut statements = Vec::new();
     for file in files {
-        for tokens in lex::statements(file, env, &mut checker.found) {
+        for tokens in lex::statements(file, Some(env), &mut checker.found) {
             match parse::statement(&tokens, &mut checker.found) {
                 Some(statement) => statements.push(statement),
                 None => checker.broken.extend(parse::declared_name(&tokens)),

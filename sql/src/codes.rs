@@ -27,7 +27,7 @@ pub(crate) fn by_id(id: &str, default: Code) -> Code {
 
 macro_rules! codes {
     ($($name:ident = $id:literal, $doc:literal;)*) => {
-        $(#[allow(dead_code, reason = "the codes of shape analysis are named there by their text")]
+        $(#[allow(dead_code, reason = "shape analysis and the server name theirs by their text")]
         #[doc = $doc]
         pub(crate) const $name: Code = Code { id: $id, doc: $doc };)*
         /// Every code, in order.
@@ -64,7 +64,8 @@ codes! {
     OPTION_TWICE = "TC0205", "An option is given twice.";
     CONSTRAINT = "TC0206", "A column constraint that is not supported here.";
     WATERMARK = "TC0207", "The watermark must be a `TIMESTAMP` column of the stream minus a fixed interval.";
-    COLUMN_TYPE = "TC0208", "The column cannot be used for this because of its type.";
+    SECRET = "TC0208", "A secret is not set or cannot be read; found when the pipeline starts.";
+    COLUMN_TYPE = "TC0209", "The column cannot be used for this because of its type.";
 
     // 03: what a stream cannot do; found by `shape`
     SHAPE_NO_STREAM = "TC0301", "The query reads no stream, so it would never emit anything.";
@@ -81,6 +82,8 @@ codes! {
     SHAPE_OVER = "TC0312", "`OVER` on a stream is not supported yet.";
     SHAPE_UNION = "TC0313", "`UNION` with a stream is not supported yet.";
     SHAPE_OTHER = "TC0314", "An operation that cannot run over a stream.";
+    SINK_UNUSED = "TC0315", "Nothing goes into the sink; found by the server.";
+    ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 
     // 04: windows

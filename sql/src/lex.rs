@@ -3,6 +3,7 @@
 //! A value is put into a token after the text was split into tokens. It stays inside its string literal, or becomes one
 //! token of its own (a number, `TRUE`/`FALSE`, or text), so it can never change a statement's structure.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlparser::dialect::GenericDialect;
@@ -20,7 +21,7 @@ pub(crate) type Env<'a> = dyn Fn(&str) -> Option<String> + 'a;
 /// The tokens of one statement, without white space, ending in `;`.
 #[derive(Debug, Clone)]
 pub(crate) struct StatementTokens {
-    pub(crate) file: Arc<std::path::PathBuf>,
+    pub(crate) file: Arc<PathBuf>,
     pub(crate) tokens: Vec<TokenWithSpan>,
     /// As it was written.
     pub(crate) sql: String,
@@ -77,23 +78,50 @@ pub(crate) fn whole_words(tokens: &[TokenWithSpan], at: At) -> At {
     At::new(tokens[first].span.start, if end > at.end { end } else { at.end })
 }
 
-/// The statements of a file. What cannot be read is reported and left out, its neighbours stay.
-pub(crate) fn statements(file: &SourceFile, env: &Env<'_>, found: &mut Vec<Diagnostic>) -> Vec<StatementTokens> {
+/// The statements of a file, with the values of variables put in where there is an `env`. What cannot be read is
+/// reported and left out, its neighbours stay.
+pub(crate) fn statements(
+    file: &SourceFile,
+    env: Option<&Env<'_>>,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<StatementTokens> {
     let path = Arc::new(file.path.clone());
+    let mut statements = Vec::new();
+    for mut tokens in split(&path, &file.text, found) {
+        if tokens.len() > MAX_TOKENS {
+            let message = format!("this statement has more than {MAX_TOKENS} words");
+            found.push(Diagnostic::error(codes::TOO_DEEP, Span::new(&path, tokens[0].span), message));
+            continue;
+        }
+        if let Some(env) = env {
+            tokens = substitute(tokens, &file.text, env, &mut |at, message: String| {
+                let hint = "give a default with ${NAME:-default}, or set the variable";
+                found.push(Diagnostic::error(codes::VARIABLE, Span::new(&path, at), message).hint(hint));
+            });
+        }
+        let mut statement = StatementTokens { file: Arc::clone(&path), tokens, sql: String::new() };
+        statement.sql = slice(&file.text, statement.at()).to_owned();
+        statements.push(statement);
+    }
+    statements
+}
+
+/// The tokens of each statement that has any, without white space, ending in `;`.
+fn split(path: &Arc<PathBuf>, text: &str, found: &mut Vec<Diagnostic>) -> Vec<Vec<TokenWithSpan>> {
     let mut tokens = Vec::new();
-    let outcome = Tokenizer::new(&GenericDialect {}, &file.text).tokenize_with_location_into_buf(&mut tokens);
+    let outcome = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
     let complete = outcome.is_ok();
     if let Err(error) = outcome {
         let start = tokens.last().map_or(Location::new(1, 1), |last: &TokenWithSpan| last.span.end);
         let at = At::new(start, Location::new(start.line, start.column + 1));
         found.push(
-            Diagnostic::error(codes::TOKEN, Span::new(&path, at), "this text does not end")
+            Diagnostic::error(codes::TOKEN, Span::new(path, at), "this text does not end")
                 .label(error.message.to_lowercase())
                 .hint("close the quote or comment"),
         );
     }
     let mut statements = Vec::new();
-    let mut current = Vec::new();
+    let mut current: Vec<TokenWithSpan> = Vec::new();
     let mut depth = 0_usize;
     let mut words = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).peekable();
     while let Some(token) = words.next() {
@@ -105,45 +133,30 @@ pub(crate) fn statements(file: &SourceFile, env: &Env<'_>, found: &mut Vec<Diagn
         let in_statement = current.first().is_some_and(|first| is_word(first, "CREATE") || is_word(first, "INSERT"));
         if depth == 0 && in_statement && starts_statement(&token, words.peek()) {
             let message = "expected \";\" before the next statement";
-            found.push(Diagnostic::error(codes::SYNTAX, Span::new(&path, token.span), message));
+            found.push(Diagnostic::error(codes::SYNTAX, Span::new(path, token.span), message));
             current.push(TokenWithSpan::new(Token::SemiColon, token.span));
             statements.push(std::mem::take(&mut current));
         }
-        match token.token {
-            Token::SemiColon => {
-                depth = 0;
-                current.push(token);
-                statements.push(std::mem::take(&mut current));
-            }
-            _ => current.push(token),
+        let ends = token.token == Token::SemiColon;
+        current.push(token);
+        if ends {
+            depth = 0;
+            statements.push(std::mem::take(&mut current));
         }
     }
-    if let Some(last) = current.last().filter(|_| complete) {
-        // The end of the file ends a statement too; a token to point at when something is missing there.
-        let end = last.span.end;
-        current.push(TokenWithSpan::new(Token::SemiColon, At::new(end, Location::new(end.line, end.column + 1))));
+    if complete && !current.is_empty() {
+        // The end of the file ends a statement too.
+        current.push(end_after(&current));
         statements.push(current);
     }
-    statements.retain(|tokens| {
-        let too_long = tokens.len() > MAX_TOKENS;
-        if let Some(first) = tokens.first().filter(|_| too_long) {
-            let message = format!("this statement has more than {MAX_TOKENS} words");
-            found.push(Diagnostic::error(codes::TOO_DEEP, Span::new(&path, first.span), message));
-        }
-        tokens.len() > 1 && !too_long
-    });
+    statements.retain(|tokens| tokens.len() > 1);
     statements
-        .into_iter()
-        .map(|tokens| {
-            let tokens = substitute(tokens, &file.text, env, &mut |at, message: String| {
-                let hint = "give a default with ${NAME:-default}, or set the variable";
-                found.push(Diagnostic::error(codes::VARIABLE, Span::new(&path, at), message).hint(hint));
-            });
-            let mut statement = StatementTokens { file: Arc::clone(&path), tokens, sql: String::new() };
-            statement.sql = slice(&file.text, statement.at()).to_owned();
-            statement
-        })
-        .collect()
+}
+
+/// A closing `;` behind the tokens: something to point at when something is missing there.
+fn end_after(tokens: &[TokenWithSpan]) -> TokenWithSpan {
+    let end = tokens.last().map_or(Location::new(1, 1), |last| last.span.end);
+    TokenWithSpan::new(Token::SemiColon, At::new(end, Location::new(end.line, end.column + 1)))
 }
 
 /// Whether these two words can only be the beginning of a statement.
@@ -187,8 +200,7 @@ fn substitute(
         }
     }
     if out.last().is_none_or(|last| last.token != Token::SemiColon) {
-        let end = out.last().map_or(Location::new(1, 1), |last| last.span.end);
-        out.push(TokenWithSpan::new(Token::SemiColon, At::new(end, Location::new(end.line, end.column + 1))));
+        out.push(end_after(&out));
     }
     out
 }
@@ -256,7 +268,7 @@ mod tests {
         };
         let mut found = Vec::new();
         let file = SourceFile { path: "t.sql".into(), text: text.into() };
-        let tokens = statements(&file, &env, &mut found);
+        let tokens = statements(&file, Some(&env), &mut found);
         let tokens = tokens.iter().map(|s| s.tokens.iter().map(|t| t.token.to_string()).collect()).collect();
         (tokens, found.iter().map(|d| format!("{} {}:{}", d.message, d.span.line, d.span.column)).collect())
     }

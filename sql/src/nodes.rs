@@ -1,5 +1,6 @@
 //! Logical plan nodes of the dialect that DataFusion does not have.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -68,6 +69,18 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn expressions(&self) -> Vec<Expr> {
         vec![Expr::Column(self.time.clone())]
+    }
+
+    /// Only what looks at the window's own columns has to stay above: a row's windows depend on its time alone.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let inputs = self.input.schema().fields().len();
+        let time = self.input.schema().maybe_index_of_column(&self.time)?;
+        let needed: BTreeSet<usize> = output_columns.iter().copied().filter(|n| *n < inputs).chain([time]).collect();
+        Some(vec![needed.into_iter().collect()])
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -117,7 +117,13 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [("1 second", 1000), ("500 ms", 500), ("1.5s", 1500), ("1 hour 30 minutes", 5_400_000), (" 2 days ", 172_800_000)] {
+        for (text, ms) in [
+            ("1 second", 1000),
+            ("500 ms", 500),
+            ("1.5s", 1500),
+            ("1 hour 30 minutes", 5_400_000),
+            (" 2 days ", 172_800_000),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "1", "second", "1 fortnight", "-1 second", "1 second 2", "1..2 s", "é", "1e400 s"] {
@@ -127,7 +133,10 @@ mod tests {
 
     #[test]
     fn all_problems_at_once() {
-        let options = BTreeMap::from([("folow", "true"), ("format", "xml"), ("zzz", "1"), ("connector", "file")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        let options = BTreeMap::from(
+            [("folow", "true"), ("format", "xml"), ("zzz", "1"), ("connector", "file")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
         let mut reader = OptionReader::new(&options, &["follow", "format"]);
         assert_eq!(reader.read("format", "csv or json", |text| (text == "csv").then_some(())), None);
         let problems: Vec<_> = reader.finish(()).unwrap_err().iter().map(ToString::to_string).collect();

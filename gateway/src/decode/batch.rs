@@ -56,7 +56,8 @@ impl BatchFitter {
             }
         }
         if sources.iter().all(Option::is_none) {
-            let names = |schema: &Schema| schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
+            let names =
+                |schema: &Schema| schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ");
             let (expected, found) = (names(shape.schema()), names(schema));
             return Err(malformed(format!("expected columns of {expected:?}, found {:?}", shorten(&found))));
         }

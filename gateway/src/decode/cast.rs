@@ -30,7 +30,8 @@ pub(crate) fn expanded_bytes(column: &ArrayRef) -> u64 {
             let dictionary = column.as_any_dictionary();
             let lengths = text_lengths(dictionary.values());
             let keys = dictionary.normalized_keys();
-            let length = |row: usize| if dictionary.is_null(row) { 0 } else { lengths.get(keys[row]).copied().unwrap_or(0) };
+            let length =
+                |row: usize| if dictionary.is_null(row) { 0 } else { lengths.get(keys[row]).copied().unwrap_or(0) };
             (0..column.len()).map(length).sum()
         }
         DataType::Utf8View => text_lengths(column).iter().sum(),

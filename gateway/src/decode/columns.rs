@@ -81,9 +81,9 @@ impl ColumnBuilder {
             DataType::UInt64 => Self::UInt64(UInt64Builder::with_capacity(rows)),
             DataType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
             DataType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Self::Timestamp(
-                TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()),
-            ),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()))
+            }
             DataType::Date32 => Self::Date(Date32Builder::with_capacity(rows)),
             DataType::Decimal128(..) => {
                 Self::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(data_type.clone()))

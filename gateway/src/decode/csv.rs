@@ -45,7 +45,8 @@ impl Header {
                 return Err(malformed(format!("the header line: {reason}")));
             }
             if !raw.trim_ascii().is_empty() {
-                let text = std::str::from_utf8(raw).map_err(|error| malformed(format!("the header line: {}", not_utf8(&error))))?;
+                let text = std::str::from_utf8(raw)
+                    .map_err(|error| malformed(format!("the header line: {}", not_utf8(&error))))?;
                 return Ok(Some(HeaderLine { header: Self::of(shape, text)?, length, lines }));
             }
         }

@@ -76,7 +76,12 @@ impl ObjectReader {
 
     /// The column that the next key names.
     #[inline]
-    fn column(&mut self, field: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Option<usize>, Unexpected> {
+    fn column(
+        &mut self,
+        field: usize,
+        scanner: &mut Scanner<'_>,
+        rows: &mut Rows,
+    ) -> Result<Option<usize>, Unexpected> {
         if scanner.peek() == Some(b'"')
             && let Some(&Some(predicted)) = self.order.get(field)
             && scanner.skip_bytes(&rows.shape().columns[predicted].json_key)
@@ -86,7 +91,12 @@ impl ObjectReader {
         self.look_up(field, scanner, rows)
     }
 
-    fn look_up(&mut self, field: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Option<usize>, Unexpected> {
+    fn look_up(
+        &mut self,
+        field: usize,
+        scanner: &mut Scanner<'_>,
+        rows: &mut Rows,
+    ) -> Result<Option<usize>, Unexpected> {
         let key = scanner.string()?;
         let column = rows.shape().column(&key);
         if column.is_none() {

@@ -236,14 +236,23 @@ mod tests {
         let values = scan(r#" "a longer text" "q\"\u00e9" -0.5e+3 true null {"a":[1]} "#).unwrap();
         assert!(matches!(&values[0], Value::Text(Cow::Borrowed("a longer text"))));
         assert_eq!(values[1], Value::Text("q\"é".into()));
-        assert_eq!(values[2..], [Value::Number("-0.5e+3"), Value::Bool(true), Value::Null, Value::Nested(r#"{"a":[1]}"#)]);
+        assert_eq!(
+            values[2..],
+            [Value::Number("-0.5e+3"), Value::Bool(true), Value::Null, Value::Nested(r#"{"a":[1]}"#)]
+        );
     }
 
     #[test]
     fn says_where_and_what() {
-        assert_eq!(scan("\"abc").unwrap_err(), "malformed JSON at byte 5: expected '\"' at the end of the string, found the end");
+        assert_eq!(
+            scan("\"abc").unwrap_err(),
+            "malformed JSON at byte 5: expected '\"' at the end of the string, found the end"
+        );
         assert_eq!(scan("nul").unwrap_err(), "malformed JSON at byte 1: expected a value, found 'n'");
-        assert_eq!(scan("\"a\tb\"").unwrap_err(), "malformed JSON at byte 3: expected no control character in a string, found '\\t'");
+        assert_eq!(
+            scan("\"a\tb\"").unwrap_err(),
+            "malformed JSON at byte 3: expected no control character in a string, found '\\t'"
+        );
         assert_eq!(scan("-é").unwrap_err(), "malformed JSON at byte 2: expected a digit, found 'é'");
     }
 

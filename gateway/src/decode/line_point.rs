@@ -94,7 +94,9 @@ impl<'a> Point<'a> {
         };
         match text.trim_matches(' ') {
             "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| format!("expected an integer timestamp, found {:?}", shorten(text))),
+            text => {
+                text.parse().map(Some).map_err(|_| format!("expected an integer timestamp, found {:?}", shorten(text)))
+            }
         }
     }
 
@@ -148,7 +150,8 @@ fn scalar(token: &str) -> Option<Value<'_>> {
         let digits = integer.strip_prefix('-').filter(|_| token.ends_with('i')).unwrap_or(integer);
         return is_integer(digits).then_some(Value::Number(integer));
     }
-    let is_number = token.parse::<f64>().is_ok() && token.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    let is_number = token.parse::<f64>().is_ok()
+        && token.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
     is_number.then_some(Value::Number(token))
 }
 

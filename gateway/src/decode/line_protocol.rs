@@ -84,9 +84,19 @@ pub fn decode_lines<S>(
     now_us: i64,
     find: impl Fn(&str) -> Option<(S, Arc<RowShape>)>,
 ) -> Result<DecodedLines<S>> {
-    let mut lines = Lines { body, precision, now_us, find, by_measurement: HashMap::new(), streams: Vec::new(), homeless: 0, first_homeless: Vec::new() };
+    let mut lines = Lines {
+        body,
+        precision,
+        now_us,
+        find,
+        by_measurement: HashMap::new(),
+        streams: Vec::new(),
+        homeless: 0,
+        first_homeless: Vec::new(),
+    };
     let count = lines.read();
-    let streams = lines.streams.into_iter().map(|open| Ok((open.stream, open.rows.finish(count)?))).collect::<Result<_>>()?;
+    let streams =
+        lines.streams.into_iter().map(|open| Ok((open.stream, open.rows.finish(count)?))).collect::<Result<_>>()?;
     Ok(DecodedLines { streams, homeless: lines.homeless, first_homeless: lines.first_homeless })
 }
 
@@ -130,7 +140,9 @@ impl<'a, S, F: Fn(&str) -> Option<(S, Arc<RowShape>)>> Lines<'a, S, F> {
         let (text, cut) = match std::str::from_utf8(raw) {
             Ok(text) => (text, None),
             // What can be read of it says which stream's rejected rows it belongs to.
-            Err(error) => (std::str::from_utf8(&raw[..error.valid_up_to()]).unwrap_or_default(), Some(not_utf8(&error))),
+            Err(error) => {
+                (std::str::from_utf8(&raw[..error.valid_up_to()]).unwrap_or_default(), Some(not_utf8(&error)))
+            }
         };
         let mut point = Point::new(text);
         let place = point.measurement().and_then(|measurement| {

@@ -53,7 +53,10 @@ fn all_kinds_of_fields_and_escapes() {
     let rows = &decoded.rows[0];
     assert_eq!(decoded.rejected.first(), []);
     assert_eq!(rows.column(0).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a, b=c", "b", "c\\d"]);
-    assert_eq!(rows.column(1).as_primitive::<TimestampMicrosecondType>().values().as_ref(), [1_000_000, 2_000_000, 3_000_000]);
+    assert_eq!(
+        rows.column(1).as_primitive::<TimestampMicrosecondType>().values().as_ref(),
+        [1_000_000, 2_000_000, 3_000_000]
+    );
     assert_eq!(rows.column(2).as_primitive::<Float64Type>().values().as_ref(), [1.5, -1000.0, 3.0]);
     assert_eq!(rows.column(3).as_primitive::<Int64Type>().iter().flatten().collect::<Vec<_>>(), [42, 7]);
     assert_eq!(rows.column(4).as_boolean().iter().flatten().collect::<Vec<_>>(), [true, false]);
@@ -63,7 +66,8 @@ fn all_kinds_of_fields_and_escapes() {
 
 #[test]
 fn a_text_may_hold_line_feeds() {
-    let decoded = one("cpu,device\\ id=a text=\"two\nlines\" 1\ncpu,device\\ id=b value=x 2\ncpu,device\\ id=c value=1 3");
+    let decoded =
+        one("cpu,device\\ id=a text=\"two\nlines\" 1\ncpu,device\\ id=b value=x 2\ncpu,device\\ id=c value=1 3");
     assert_eq!(decoded.rows[0].column(5).as_string::<i32>().value(0), "two\nlines");
     assert_eq!(decoded.rejected.first()[0].line, 3);
     assert_eq!(decoded.lines, 4);
@@ -99,9 +103,18 @@ fn bad_lines_do_not_hurt_their_neighbours() {
     assert_eq!(reason("cpu,device\\ id=a value"), "expected field=value, found \"value\"");
     assert_eq!(reason("cpu,device\\ id=a value=1 soon"), "expected an integer timestamp, found \"soon\"");
     assert_eq!(reason("cpu,device\\ id=a value=1 1 2"), "expected an integer timestamp, found \"1 2\"");
-    assert_eq!(reason("cpu,device\\ id=a value=1x 1"), "field \"value\": expected a number, a quoted text, true or false, found \"1x\"");
-    assert_eq!(reason("cpu,device\\ id=a value=NaN 1"), "field \"value\": expected a number, a quoted text, true or false, found \"NaN\"");
-    assert_eq!(reason("cpu,device\\ id=a count=1.5 1").split(',').next().unwrap(), "column \"count\": expected BIGINT (an integer from -9223372036854775808 to 9223372036854775807)");
+    assert_eq!(
+        reason("cpu,device\\ id=a value=1x 1"),
+        "field \"value\": expected a number, a quoted text, true or false, found \"1x\""
+    );
+    assert_eq!(
+        reason("cpu,device\\ id=a value=NaN 1"),
+        "field \"value\": expected a number, a quoted text, true or false, found \"NaN\""
+    );
+    assert_eq!(
+        reason("cpu,device\\ id=a count=1.5 1").split(',').next().unwrap(),
+        "column \"count\": expected BIGINT (an integer from -9223372036854775808 to 9223372036854775807)"
+    );
     assert_eq!(reason("cpu,device\\ id=a text=\"open 1"), "field \"text\": expected a closing quote, found the end");
     assert_eq!(reason("cpu value=1 1"), "column \"device id\": expected TEXT NOT NULL, found nothing");
     assert_eq!(reason("cpu,device\\ id=a,device\\ id=b value=1 1"), "column \"device id\": expected once, found twice");

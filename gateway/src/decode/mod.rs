@@ -31,12 +31,12 @@ pub(crate) use self::csv_record::{MAX_RECORD_BYTES, complete_records as complete
 pub use self::line_protocol::{DecodedLines, Precision, decode_lines};
 pub(crate) use self::ndjson::decode as decode_ndjson;
 pub(crate) use self::parallel::decode_body;
-pub(crate) use self::rows::{Rows, Scratch};
-pub(crate) use self::timestamp::parse_timestamp_us;
-pub(crate) use self::value::{Kind, Scalar};
 pub use self::rejected::{REASONS_IN_ANSWER, Reason, RejectedRows};
+pub(crate) use self::rows::{Rows, Scratch};
 pub(crate) use self::shape::sql_type;
 pub use self::shape::{EventTime, RowShape};
+pub(crate) use self::timestamp::parse_timestamp_us;
+pub(crate) use self::value::{Kind, Scalar};
 use crate::error::Result;
 
 /// What a body is written in.

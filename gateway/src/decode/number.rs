@@ -1,7 +1,6 @@
 //! Numbers from text, exact: integers as they are, doubles rounded correctly.
 
-const POWERS_OF_TEN: [f64; 16] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const POWERS_OF_TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// A finite double; `None` for anything else, `NaN` and infinities included.
 ///
@@ -65,7 +64,8 @@ mod tests {
 
     #[test]
     fn doubles_at_the_corners() {
-        for text in ["0", "-0", "0.1", "123456789012345", "1234567890123456", "0.000000000000001", "5e-324", "1.", ".5"] {
+        for text in ["0", "-0", "0.1", "123456789012345", "1234567890123456", "0.000000000000001", "5e-324", "1.", ".5"]
+        {
             let expected: f64 = text.parse().unwrap();
             assert_eq!(parse_f64(text).map(f64::to_bits), Some(expected.to_bits()), "{text}");
         }

@@ -85,20 +85,38 @@ fn ndjson_bad_rows_do_not_hurt_their_neighbours() {
     let bad: [(&[u8], &str); 17] = [
         (b"nonsense", "malformed JSON at byte 1: expected '{' of an object, found 'n'"),
         (b"[1]", "malformed JSON at byte 1: expected '{' of an object, found '['"),
-        (br#"{"device_id":"a","ts":1000"#, "malformed JSON at byte 27: expected ',' or '}' after a value, found the end"),
-        (br#"{"device_id":"a","ts":1000} x"#, "malformed JSON at byte 29: expected nothing after the object, found 'x'"),
+        (
+            br#"{"device_id":"a","ts":1000"#,
+            "malformed JSON at byte 27: expected ',' or '}' after a value, found the end",
+        ),
+        (
+            br#"{"device_id":"a","ts":1000} x"#,
+            "malformed JSON at byte 29: expected nothing after the object, found 'x'",
+        ),
         (br#"{"device_id":"a","ts":01}"#, "malformed JSON at byte 24: expected ',' or '}' after a value, found '1'"),
         (br#"{"device_id":"a","ts":1000,}"#, "malformed JSON at byte 28: expected a string, found '}'"),
         (br#"{"device_id":"a","ts":NaN}"#, "malformed JSON at byte 23: expected a value, found 'N'"),
         (br#"{"ts":1000}"#, "column \"device_id\": expected TEXT NOT NULL, found nothing"),
         (br#"{"device_id":null,"ts":1000}"#, "column \"device_id\": expected TEXT NOT NULL, found null"),
         (br#"{"device_id":7,"ts":1000}"#, "column \"device_id\": expected TEXT (a text), found number 7"),
-        (br#"{"device_id":"a","ts":1,"temperature":"hot"}"#, "column \"temperature\": expected DOUBLE (a finite number), found text \"hot\""),
-        (br#"{"device_id":"a","ts":1,"count":1.0}"#, "column \"count\": expected BIGINT (an integer from -9223372036854775808 to 9223372036854775807), found number 1.0"),
+        (
+            br#"{"device_id":"a","ts":1,"temperature":"hot"}"#,
+            "column \"temperature\": expected DOUBLE (a finite number), found text \"hot\"",
+        ),
+        (
+            br#"{"device_id":"a","ts":1,"count":1.0}"#,
+            "column \"count\": expected BIGINT (an integer from -9223372036854775808 to 9223372036854775807), found number 1.0",
+        ),
         (br#"{"device_id":"a","ts":1,"ok":1}"#, "column \"ok\": expected BOOLEAN (true or false), found number 1"),
-        (br#"{"device_id":"a","ts":"soon"}"#, "column \"ts\": expected TIMESTAMP (RFC 3339 text or a number of milliseconds in the years 1 to 9999), found text \"soon\""),
+        (
+            br#"{"device_id":"a","ts":"soon"}"#,
+            "column \"ts\": expected TIMESTAMP (RFC 3339 text or a number of milliseconds in the years 1 to 9999), found text \"soon\"",
+        ),
         (br#"{"device_id":"a","device_id":"b","ts":1}"#, "column \"device_id\": expected once, found twice"),
-        (br#"{"device_id":"a","ts":"2026-11-22T10:01:00.001Z"}"#, "column \"ts\": expected an event time at most 60 s after now (2026-11-22T10:00:00Z), found 2026-11-22T10:01:00.001Z"),
+        (
+            br#"{"device_id":"a","ts":"2026-11-22T10:01:00.001Z"}"#,
+            "column \"ts\": expected an event time at most 60 s after now (2026-11-22T10:00:00Z), found 2026-11-22T10:01:00.001Z",
+        ),
         (b"{\"device_id\":\"a\xff\",\"ts\":1}", "expected UTF-8, found other bytes at byte 16"),
     ];
     for (row, reason) in bad {
@@ -119,7 +137,9 @@ fn ndjson_event_time_at_the_bound_is_taken() {
 #[test]
 fn ndjson_a_field_of_ten_megabytes() {
     let long = "x".repeat(10 << 20);
-    let body = format!("{{\"device_id\":\"{long}\",\"ts\":1}}\n{{\"device_id\":\"a\",\"ts\":\"{long}\"}}\n{{\"device_id\":\"b\",\"ts\":1}}");
+    let body = format!(
+        "{{\"device_id\":\"{long}\",\"ts\":1}}\n{{\"device_id\":\"a\",\"ts\":\"{long}\"}}\n{{\"device_id\":\"b\",\"ts\":1}}"
+    );
     let decoded = decode_text(Format::Ndjson, &body);
     assert_eq!(decoded.accepted(), 2);
     assert!(reasons(&decoded)[0].1.len() < 300, "the reason is cut");
@@ -178,7 +198,8 @@ fn csv_by_name_with_nulls_and_unknown_columns() {
 
 #[test]
 fn csv_bad_rows_do_not_hurt_their_neighbours() {
-    let body = b"device_id,ts,temperature\na,1,1\nb,1\nc,1,NaN\n,1,1\nd,\"1,1\ne\xff,1,1\nf,1,1,1\n\"g\nh\",1,x\nz,1,1\n";
+    let body =
+        b"device_id,ts,temperature\na,1,1\nb,1\nc,1,NaN\n,1,1\nd,\"1,1\ne\xff,1,1\nf,1,1,1\n\"g\nh\",1,x\nz,1,1\n";
     let decoded = decode_text(Format::Csv, body);
     assert_eq!(
         reasons(&decoded),
@@ -240,7 +261,10 @@ fn arrow_stream_by_name_and_cast() {
             reasons(&decoded),
             [
                 (3, "column \"device_id\": expected TEXT NOT NULL, found null"),
-                (4, "column \"ts\": expected TIMESTAMP (RFC 3339 text or a number of milliseconds in the years 1 to 9999), found \"9223372036854775807\""),
+                (
+                    4,
+                    "column \"ts\": expected TIMESTAMP (RFC 3339 text or a number of milliseconds in the years 1 to 9999), found \"9223372036854775807\""
+                ),
             ]
         );
         assert_eq!((decoded.unknown_fields, decoded.lines), (6, 6));
@@ -251,11 +275,15 @@ fn arrow_stream_by_name_and_cast() {
 
 #[test]
 fn arrow_stream_instants_and_texts_become_timestamps() {
-    let nanoseconds = arrow::array::TimestampNanosecondArray::from(vec![1_500, NOW_US * 1_000, (NOW_US + 60_000_001) * 1_000]);
+    let nanoseconds =
+        arrow::array::TimestampNanosecondArray::from(vec![1_500, NOW_US * 1_000, (NOW_US + 60_000_001) * 1_000]);
     let texts = StringArray::from(vec!["1970-01-01T00:00:00.000001Z", "soon", "2026-11-22 10:00:00"]);
     for (times, good) in [(Arc::new(nanoseconds) as ArrayRef, [1, NOW_US]), (Arc::new(texts), [1, NOW_US])] {
         let names = Arc::new(StringArray::from(vec!["a"; 3]));
-        let decoded = decode_text(Format::ArrowStream, ipc(&[batch(vec![("device_id", names), ("ts", times)])], IpcWriteOptions::default()));
+        let decoded = decode_text(
+            Format::ArrowStream,
+            ipc(&[batch(vec![("device_id", names), ("ts", times)])], IpcWriteOptions::default()),
+        );
         assert_eq!(decoded.rows[0].column(1).as_primitive::<TimestampMicrosecondType>().values().as_ref(), good);
         assert_eq!(decoded.rejected.len(), 1);
     }
@@ -278,7 +306,10 @@ fn arrow_stream_cut_or_too_large_is_refused_whole() {
     let body = ipc(&[sample_batch()], IpcWriteOptions::default());
     let end = body.len() - 8;
     for cut in 1..end {
-        assert!(decode(Format::ArrowStream, &readings(), &body[..cut], MAX_BYTES, NOW_US).map_or(true, |decoded| decoded.lines == 0));
+        assert!(
+            decode(Format::ArrowStream, &readings(), &body[..cut], MAX_BYTES, NOW_US)
+                .map_or(true, |decoded| decoded.lines == 0)
+        );
     }
     assert_eq!(decode_text(Format::ArrowStream, &body[..end]).lines, 4, "the end marker is optional");
     assert_eq!(decode_text(Format::ArrowStream, b"").lines, 0);
@@ -295,7 +326,8 @@ fn arrow_stream_cut_or_too_large_is_refused_whole() {
 
 #[tokio::test]
 async fn a_body_cut_in_parts_is_the_same_body() {
-    let good = |i: i64| format!("{{\"device_id\":\"dev-{i:04}\",\"ts\":{i},\"temperature\":{i}.5,\"status\":\"ok\"}}\n");
+    let good =
+        |i: i64| format!("{{\"device_id\":\"dev-{i:04}\",\"ts\":{i},\"temperature\":{i}.5,\"status\":\"ok\"}}\n");
     let lines = (0..100_000).map(|i| if i % 1000 == 7 { "bad\n".to_owned() } else { good(i) });
     let body = Bytes::from(lines.collect::<String>());
     assert!(body.len() > 4 << 20, "it takes several parts");
@@ -307,18 +339,32 @@ async fn a_body_cut_in_parts_is_the_same_body() {
     let joined = arrow::compute::concat_batches(readings().schema(), &parts.rows).unwrap();
     assert_eq!(joined, whole.rows[0]);
     assert_eq!(joined.column(2).as_primitive::<Float64Type>().value(0), 0.5);
-    let lines = |decoded: Decoded| decoded.rejected.into_batch(0, "t").unwrap().column(2).as_primitive::<Int64Type>().clone();
+    let lines =
+        |decoded: Decoded| decoded.rejected.into_batch(0, "t").unwrap().column(2).as_primitive::<Int64Type>().clone();
     assert_eq!(lines(parts), lines(whole));
 }
 
 #[test]
 fn every_type_of_column_takes_its_values() {
     let types = [
-        DataType::Utf8View, DataType::LargeUtf8, DataType::Int8, DataType::Int16, DataType::Int32, DataType::UInt8,
-        DataType::UInt16, DataType::UInt32, DataType::UInt64, DataType::Float32, DataType::Date32,
-        DataType::Decimal128(10, 2), DataType::Binary, DataType::Null, DataType::new_list(DataType::Int64, true),
+        DataType::Utf8View,
+        DataType::LargeUtf8,
+        DataType::Int8,
+        DataType::Int16,
+        DataType::Int32,
+        DataType::UInt8,
+        DataType::UInt16,
+        DataType::UInt32,
+        DataType::UInt64,
+        DataType::Float32,
+        DataType::Date32,
+        DataType::Decimal128(10, 2),
+        DataType::Binary,
+        DataType::Null,
+        DataType::new_list(DataType::Int64, true),
     ];
-    let fields: Vec<Field> = types.iter().enumerate().map(|(i, t)| Field::new(format!("c{i}"), t.clone(), true)).collect();
+    let fields: Vec<Field> =
+        types.iter().enumerate().map(|(i, t)| Field::new(format!("c{i}"), t.clone(), true)).collect();
     let shape = Arc::new(RowShape::new("all", Arc::new(Schema::new(fields)), None, TimestampUnit::Millisecond));
     let good = r#"{"c0":"a","c1":"b","c2":-8,"c3":-16,"c4":-32,"c5":8,"c6":16,"c7":32,"c8":64,"c9":0.5,"c10":"1970-01-02","c11":12.34,"c12":"\\x00ff"}"#;
     let body = format!("{good}\n{{}}\n{{\"c13\":1}}\n{{\"c14\":[1]}}");
@@ -331,13 +377,16 @@ fn every_type_of_column_takes_its_values() {
 }
 
 fn line() -> impl Strategy<Value = Vec<u8>> {
-    let field = prop_oneof![
-        r#""(device_id|ts|temperature|count|ok|status|extra)""#,
-        r#""[a-z\\"]{0,4}""#,
+    let field = prop_oneof![r#""(device_id|ts|temperature|count|ok|status|extra)""#, r#""[a-z\\"]{0,4}""#,];
+    let value = prop_oneof![
+        "-?[0-9]{1,15}(\\.[0-9]{1,3})?",
+        r#""[ -~é]{0,8}""#,
+        "true|false|null|\\{\\}|\\[1,2\\]",
+        "\\PC{0,3}"
     ];
-    let value = prop_oneof!["-?[0-9]{1,15}(\\.[0-9]{1,3})?", r#""[ -~é]{0,8}""#, "true|false|null|\\{\\}|\\[1,2\\]", "\\PC{0,3}"];
-    let object = prop::collection::vec((field, value), 0..7)
-        .prop_map(|fields| format!("{{{}}}", fields.iter().map(|(k, v)| format!("{k}:{v}")).collect::<Vec<_>>().join(",")));
+    let object = prop::collection::vec((field, value), 0..7).prop_map(|fields| {
+        format!("{{{}}}", fields.iter().map(|(k, v)| format!("{k}:{v}")).collect::<Vec<_>>().join(","))
+    });
     prop_oneof![
         4 => object.prop_map(String::into_bytes),
         2 => Just(br#"{"device_id":"a","ts":1,"temperature":1.5}"#.to_vec()),

@@ -46,13 +46,21 @@ pub(crate) enum Scalar<'a> {
 pub(crate) enum Kind {
     Text,
     Boolean,
-    Int { min: i64, max: i64 },
-    UInt { max: u64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
+    UInt {
+        max: u64,
+    },
     Float64,
     Float32,
     Timestamp(TimestampUnit),
     Date,
-    Decimal { precision: u8, scale: i8 },
+    Decimal {
+        precision: u8,
+        scale: i8,
+    },
     Bytes,
     /// A type that no text form is defined for.
     Unsupported,
@@ -113,9 +121,7 @@ impl Kind {
             Self::Boolean if text.eq_ignore_ascii_case("true") => Some(Scalar::Bool(true)),
             Self::Boolean if text.eq_ignore_ascii_case("false") => Some(Scalar::Bool(false)),
             Self::Float64 => parse_f64(text).map(Scalar::Float),
-            Self::Int { min, max } => {
-                parse_i64(text).filter(|int| (*min..=*max).contains(int)).map(Scalar::Int)
-            }
+            Self::Int { min, max } => parse_i64(text).filter(|int| (*min..=*max).contains(int)).map(Scalar::Int),
             Self::Timestamp(unit) => {
                 parse_timestamp_us(text).map(Scalar::Int).or_else(|| timestamp_from_number(text, *unit))
             }

@@ -83,7 +83,9 @@ fn log_status(error: &thermocline_log::Error) -> (StatusCode, Option<&'static st
     use thermocline_log::Error as Log;
     match error {
         Log::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, Some("wait and send the same body again")),
-        Log::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, Some("nothing of the body was stored; free space and send it again")),
+        Log::Full { .. } => {
+            (StatusCode::INSUFFICIENT_STORAGE, Some("nothing of the body was stored; free space and send it again"))
+        }
         Log::Poisoned { .. } | Log::Io { .. } => {
             (StatusCode::INSUFFICIENT_STORAGE, Some("the server accepts no rows until it is restarted"))
         }

@@ -56,7 +56,8 @@ pub(crate) async fn read_body(state: &HttpState, headers: &HeaderMap, body: Body
 
 /// Reserves what the client says it will send; that many bytes.
 fn declared_length(state: &HttpState, headers: &HeaderMap, reservation: &mut Reservation) -> Result<u64, Error> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
     if declared > state.options.max_body_bytes {
         return Err(Error::TooLarge { limit_bytes: state.options.max_body_bytes });
     }
@@ -71,7 +72,8 @@ async fn read_chunks(
     deadline: Instant,
     reservation: &mut Reservation,
 ) -> Result<Bytes, ApiError> {
-    let slow = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time, nothing of it was stored");
+    let slow =
+        |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time, nothing of it was stored");
     let next = async |chunks: &mut BodyDataStream| {
         let limit = deadline.min(Instant::now() + state.options.idle_timeout);
         timeout_at(limit, chunks.next()).await.map_err(slow)
@@ -95,7 +97,7 @@ async fn read_chunks(
         }
         if length > reserved {
             // In steps, so that a body in many small chunks does not contend for the counter.
-            let step = (length - reserved).max(64 << 10);
+            let step = (length - reserved).max(64 << 10).min(state.options.max_body_bytes - reserved);
             reservation.grow(step)?;
             reserved += step;
         }
@@ -130,7 +132,11 @@ fn content_encoding(headers: &HeaderMap) -> Result<bool, ApiError> {
     }
 }
 
-async fn decompress(state: &HttpState, bytes: Bytes, reservation: Reservation) -> Result<(Bytes, Reservation), ApiError> {
+async fn decompress(
+    state: &HttpState,
+    bytes: Bytes,
+    reservation: Reservation,
+) -> Result<(Bytes, Reservation), ApiError> {
     let limit_bytes = state.options.max_body_bytes;
     if bytes.len() <= IN_PLACE_BYTES {
         return gunzip(&bytes, limit_bytes, reservation);

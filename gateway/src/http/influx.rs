@@ -38,7 +38,13 @@ pub(crate) async fn write_v2(state: State<HttpState>, query: RawQuery, headers: 
     write(Version::Two, state, query, headers, body).await
 }
 
-async fn write(version: Version, State(state): State<HttpState>, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Response {
+async fn write(
+    version: Version,
+    State(state): State<HttpState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     match append(&state, query.as_deref(), &headers, body).await {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => version.refuse(&error),
@@ -126,17 +132,26 @@ impl Version {
 }
 
 /// `/query` of version 1: only `CREATE DATABASE`, which Telegraf sends before it writes.
-pub(crate) async fn query(State(state): State<HttpState>, RawQuery(query): RawQuery, headers: HeaderMap, body: Body) -> Response {
+pub(crate) async fn query(
+    State(state): State<HttpState>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let form = match read_body(&state, &headers, body).await {
         Ok(body) => body,
         Err(error) => return Version::One.refuse(&error),
     };
     let in_url = url::form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
     let mut parameters = in_url.chain(url::form_urlencoded::parse(&form.bytes));
-    let statement = parameters.find(|(name, _)| name == "q").map(|(_, statement)| statement.trim().to_ascii_uppercase());
+    let statement =
+        parameters.find(|(name, _)| name == "q").map(|(_, statement)| statement.trim().to_ascii_uppercase());
     if statement.is_some_and(|statement| statement.starts_with("CREATE DATABASE")) {
         return Json(json!({ "results": [{ "statement_id": 0 }] })).into_response();
     }
-    let error = ApiError::new(StatusCode::BAD_REQUEST, "expected CREATE DATABASE, the only statement of InfluxQL that is answered");
+    let error = ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "expected CREATE DATABASE, the only statement of InfluxQL that is answered",
+    );
     Version::One.refuse(&error.hint("POST /v1/sql answers SQL"))
 }

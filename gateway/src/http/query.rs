@@ -60,7 +60,11 @@ impl From<QueryError> for ApiError {
     }
 }
 
-pub(crate) async fn query(State(state): State<HttpState>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+pub(crate) async fn query(
+    State(state): State<HttpState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
     let format = ResultFormat::accepted(&headers)?;
     let Some(service) = state.queries.clone() else {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "this server answers no queries"));

@@ -56,7 +56,9 @@ fn body_format(headers: &HeaderMap) -> Result<Format, ApiError> {
     let content_type = content_type.to_str().unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Ok(Format::Ndjson),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(Format::Ndjson)
+        }
         "application/json" => Ok(Format::Json),
         "text/csv" => Ok(Format::Csv),
         "application/vnd.apache.arrow.stream" => Ok(Format::ArrowStream),
@@ -67,7 +69,9 @@ fn body_format(headers: &HeaderMap) -> Result<Format, ApiError> {
             );
             let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             Err(match essence.as_str() {
-                "application/x-www-form-urlencoded" => error.hint("with curl, add -H 'content-type: application/x-ndjson'"),
+                "application/x-www-form-urlencoded" => {
+                    error.hint("with curl, add -H 'content-type: application/x-ndjson'")
+                }
                 _ => error,
             })
         }

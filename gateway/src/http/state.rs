@@ -122,6 +122,9 @@ impl HttpState {
 
 impl fmt::Debug for HttpState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpState").field("streams", &self.streams).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("HttpState")
+            .field("streams", &self.streams)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

@@ -256,7 +256,11 @@ impl Writer {
             body_crc: 0,
             entries: 0,
         };
-        self.append_frame(&header, &[])?;
+        match self.append_frame(&header, &[]) {
+            // It can be done without.
+            Err(Error::Full { .. }) => return Ok(()),
+            written => written?,
+        }
         self.shared.journal.grow(self.file.bytes(), std::iter::empty());
         Ok(())
     }
@@ -293,6 +297,7 @@ impl Writer {
         self.shared.metadata.apply(&group.changes);
         if rows_total > 0 {
             metrics::counter!("thermocline_log_rows_total").increment(rows_total);
+            self.shared.memory.report();
             if self.shared.memory.total() >= self.shared.options.tail_bytes / 2 {
                 self.shared.sealer.notify();
             }

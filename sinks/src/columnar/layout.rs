@@ -2,12 +2,11 @@
 //! time; times and integers delta-encoded, noisy floats byte-split, text and quantised floats by dictionary, zstd 3; a
 //! bloom filter on the first text column; row groups of at most a million rows.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, cast, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -19,9 +18,12 @@ use crate::error::{Error, Result};
 
 const ROW_GROUP_ROWS: usize = 1_000_000;
 const ZSTD_LEVEL: i32 = 3;
-/// How many values decide whether floats are quantised, and how few of them may differ.
-const SAMPLE_ROWS: usize = 4096;
-const QUANTISED_DISTINCT: usize = SAMPLE_ROWS / 8;
+/// Floats with at most this many different values, and at most one in [`QUANTISED_SHARE`], are quantised: sensors
+/// round, and a dictionary then takes a third of the bytes.
+const QUANTISED_DISTINCT: usize = 1 << 18;
+const QUANTISED_SHARE: usize = 4;
+/// Room for the dictionary of a quantised column.
+const DICTIONARY_BYTES: usize = QUANTISED_DISTINCT * size_of::<f64>();
 
 /// A file's bytes and the rows in the order they have in it.
 #[derive(Debug)]
@@ -46,36 +48,41 @@ fn internal(error: ParquetError) -> Error {
     Error::Arrow(arrow::error::ArrowError::ExternalError(Box::new(error)))
 }
 
-/// Rows by device, then time, then as they came.
+/// Rows by device, then time, then as they came; nulls first.
 fn in_order(rows: &RecordBatch, device: Option<usize>, time: Option<usize>) -> Result<RecordBatch> {
-    let mut columns: Vec<ArrayRef> = Vec::new();
-    if let Some(device) = device {
-        columns.push(ranks(rows.column(device))?);
-    }
-    columns.extend(time.map(|time| Arc::clone(rows.column(time))));
-    if columns.is_empty() {
+    if device.is_none() && time.is_none() {
         return Ok(rows.clone());
     }
-    let last_row = u32::try_from(rows.num_rows()).unwrap_or(u32::MAX);
-    columns.push(Arc::new(UInt32Array::from_iter_values(0..last_row)));
-    let columns: Vec<SortColumn> = columns.into_iter().map(|values| SortColumn { values, options: None }).collect();
-    Ok(take_record_batch(rows, &lexsort_to_indices(&columns, None)?)?)
+    let ranks = device.map(|device| ranks(rows.column(device))).transpose()?;
+    let times = time.map(|time| cast(rows.column(time), &DataType::Int64)).transpose()?;
+    let times = times.as_ref().map(|times| times.as_primitive::<Int64Type>());
+    let key = |row: u32| {
+        let index = row as usize;
+        let rank = ranks.as_ref().map_or(0, |ranks| ranks[index]);
+        let time = times.filter(|times| times.is_valid(index)).map_or(i64::MIN, |times| times.value(index));
+        (rank, time, row)
+    };
+    let mut keys: Vec<(u32, i64, u32)> = (0..u32::try_from(rows.num_rows()).unwrap_or(u32::MAX)).map(key).collect();
+    keys.sort_unstable();
+    let order = UInt32Array::from_iter_values(keys.into_iter().map(|(_, _, row)| row));
+    Ok(take_record_batch(rows, &order)?)
 }
 
-/// Numbers in the order of the texts, which sort much quicker; there are few different ones.
-fn ranks(texts: &ArrayRef) -> Result<ArrayRef> {
+/// Numbers in the order of the texts, from 1, null as 0: there are few different texts, and numbers sort quicker.
+fn ranks(texts: &ArrayRef) -> Result<Vec<u32>> {
     let texts = cast(texts, &DataType::Utf8)?;
     let texts = texts.as_string::<i32>();
     let mut distinct: Vec<&str> = texts.iter().flatten().collect::<HashSet<_>>().into_iter().collect();
     distinct.sort_unstable();
-    let ranks: std::collections::HashMap<&str, u32> = distinct.into_iter().zip(0..).collect();
-    Ok(Arc::new(texts.iter().map(|text| text.and_then(|text| ranks.get(text).copied())).collect::<UInt32Array>()))
+    let ranks: HashMap<&str, u32> = distinct.into_iter().zip(1..).collect();
+    Ok(texts.iter().map(|text| text.and_then(|text| ranks.get(text).copied()).unwrap_or(0)).collect())
 }
 
 fn properties(rows: &RecordBatch, device: Option<usize>) -> Result<WriterProperties> {
     let zstd = ZstdLevel::try_new(ZSTD_LEVEL).map_err(internal)?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(zstd))
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_created_by(concat!("thermocline ", env!("CARGO_PKG_VERSION")).to_owned());
     let schema = rows.schema();
@@ -100,14 +107,53 @@ fn properties(rows: &RecordBatch, device: Option<usize>) -> Result<WriterPropert
     Ok(properties.build())
 }
 
-/// Whether a sample of the values has few different ones.
+/// Whether the values are few different ones.
 fn is_quantised(values: &ArrayRef) -> bool {
-    let stride = (values.len() / SAMPLE_ROWS).max(1);
-    let sample = (0..values.len()).step_by(stride).take(SAMPLE_ROWS).filter(|row| values.is_valid(*row));
+    let limit = QUANTISED_DISTINCT.min(values.len() / QUANTISED_SHARE);
     let bits = |row: usize| match values.data_type() {
         DataType::Float32 => u64::from(values.as_primitive::<Float32Type>().value(row).to_bits()),
         _ => values.as_primitive::<Float64Type>().value(row).to_bits(),
     };
-    let distinct = sample.map(bits).collect::<HashSet<u64>>().len();
-    distinct <= QUANTISED_DISTINCT.min(values.len() / 8)
+    let mut distinct = HashSet::new();
+    for row in (0..values.len()).filter(|row| values.is_valid(*row)) {
+        if distinct.insert(bits(row)) && distinct.len() > limit {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn rows_are_ordered_by_device_then_time_then_as_they_came() {
+        let rows = RecordBatch::try_from_iter_with_nullable([
+            (
+                "device",
+                Arc::new(StringArray::from(vec![Some("b"), Some("a"), None, Some("b"), Some("a")])) as ArrayRef,
+                true,
+            ),
+            ("ts", Arc::new(TimestampMicrosecondArray::from(vec![Some(1), Some(2), Some(9), Some(1), None])), true),
+            ("n", Arc::new(Int64Array::from(vec![0, 1, 2, 3, 4])), false),
+        ])
+        .unwrap();
+        let ordered = in_order(&rows, Some(0), Some(1)).unwrap();
+        assert_eq!(ordered.column(2).as_primitive::<Int64Type>().values(), &[2, 4, 1, 0, 3]);
+    }
+
+    #[test]
+    fn rounded_floats_are_quantised_and_noise_is_not() {
+        let column = |value: &dyn Fn(u32) -> f64| -> ArrayRef {
+            Arc::new((0..10_000).map(|row| (row % 7 != 0).then(|| value(row))).collect::<Float64Array>())
+        };
+        assert!(is_quantised(&column(&|row| (f64::from(row).sin() * 100.0).round() / 100.0)));
+        assert!(!is_quantised(&column(&|row| f64::from(row).sin())));
+        assert!(is_quantised(&column(&|_| f64::NAN)));
+    }
 }

@@ -32,11 +32,11 @@ impl Archive {
     }
 
     fn location(&self) -> PathBuf {
-        self.folder.path().join("tables/readings")
+        self.folder.path().join("tables/hall 2 ü%20/readings")
     }
 
     fn try_open(&self, schema: arrow::datatypes::SchemaRef) -> crate::Result<Box<dyn Sink>> {
-        let mut options = vec![("location", "tables/readings"), ("commit_interval", "0 s")];
+        let mut options = vec![("location", "tables/hall 2 ü%20/readings"), ("commit_interval", "0 s")];
         options.extend(self.options.iter().copied());
         let settings = SinkSettings {
             name: "archive".into(),
@@ -316,26 +316,4 @@ fn python() -> Option<PathBuf> {
         let imports = "import deltalake, duckdb, duckdb_extensions, pyarrow";
         Command::new(python).args(["-c", imports]).output().is_ok_and(|output| output.status.success())
     })
-}
-
-#[tokio::test]
-#[ignore = "measurement"]
-async fn measure() {
-    use std::time::Instant;
-    let schema = Arc::new(arrow::datatypes::Schema::new(vec![
-        arrow::datatypes::Field::new("device_id", arrow::datatypes::DataType::Utf8, false),
-        arrow::datatypes::Field::new("ts", arrow::datatypes::DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())), false),
-        arrow::datatypes::Field::new("temperature", arrow::datatypes::DataType::Float64, true),
-        arrow::datatypes::Field::new("pressure", arrow::datatypes::DataType::Float64, true),
-        arrow::datatypes::Field::new("vibration", arrow::datatypes::DataType::Float64, true),
-        arrow::datatypes::Field::new("status", arrow::datatypes::DataType::Utf8, true),
-    ]));
-    let file = std::env::var("ROWS").unwrap();
-    let reader = arrow::json::ReaderBuilder::new(schema.clone()).with_batch_size(8192).build(std::io::BufReader::new(std::fs::File::open(file).unwrap())).unwrap();
-    let batches: Vec<RecordBatch> = reader.map(|b| b.unwrap()).collect();
-    let rows = arrow::compute::concat_batches(&schema, &batches).unwrap();
-    let start = Instant::now();
-    let encoded = crate::columnar::encode(&rows, None).unwrap();
-    eprintln!("{} rows, {} bytes, {:?}", rows.num_rows(), encoded.bytes.len(), start.elapsed());
-    std::fs::write("/tmp/tc_measure.parquet", &encoded.bytes).unwrap();
 }

@@ -12,12 +12,16 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType, UInt64Type};
 
+use crate::alert::{is_alert_schema, rfc3339};
 use crate::columns::{event_time, is_text};
 use crate::error::{Error, Result};
 use crate::options::OptionValues;
 
 /// The points' times that the server can store, in ns (its own constants).
 const TIME_NS: std::ops::RangeInclusive<i128> = (i64::MIN as i128 + 2)..=(i64::MAX as i128 - 1);
+
+/// What tells alert events apart; their other texts are no tags, since each would make a series of its own.
+const ALERT_TAGS: [&str; 2] = ["alert", "dedup_key"];
 
 /// Unit of the points' time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,9 +91,14 @@ impl Encoding {
     pub(super) fn of(options: &OptionValues, schema: &Schema) -> Result<Self> {
         let time = event_time(schema, options.text("timestamp"))
             .ok_or_else(|| Error::Schema { expected: "a timestamp column".into(), found: "none".into() })?;
+        let is_alert = is_alert_schema(schema);
         let is_tag = |column: &usize| {
             let field = schema.field(*column);
-            options.columns("tags").map_or_else(|| is_text(field.data_type()), |tags| tags.contains(field.name()))
+            match options.columns("tags") {
+                Some(tags) => tags.contains(field.name()),
+                None if is_alert => ALERT_TAGS.contains(&field.name().as_str()),
+                None => is_text(field.data_type()),
+            }
         };
         let (mut tags, fields): (Vec<usize>, Vec<usize>) =
             (0..schema.fields().len()).filter(|column| *column != time).partition(is_tag);
@@ -146,9 +155,10 @@ impl Encoding {
                 return Err("expected a time, found null".to_owned());
             }
             let us = times.value(row);
-            let time = self.precision.time(us).ok_or_else(|| {
-                format!("expected a time between the years 1677 and 2262, found {}", crate::alert::rfc3339(us))
-            })?;
+            let time = self
+                .precision
+                .time(us)
+                .ok_or_else(|| format!("expected a time between the years 1677 and 2262, found {}", rfc3339(us)))?;
             // Writing to a string cannot fail.
             let _ = write!(line, " {time}");
             Ok(line)

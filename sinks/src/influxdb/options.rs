@@ -29,7 +29,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         OptionKind::Text,
         "measurement of the points; else the name of the query or stream",
     ),
-    OptionSpec::optional("tags", OptionKind::Columns, "columns that become tags; else the text columns"),
+    OptionSpec::optional(
+        "tags",
+        OptionKind::Columns,
+        "columns that become tags; else the text columns (of alert events `alert` and `dedup_key`)",
+    ),
     OptionSpec::optional(
         "timestamp",
         OptionKind::Column,

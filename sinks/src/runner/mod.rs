@@ -108,9 +108,10 @@ impl Runner {
         self.locate(phase).await?;
         let mut gathered = Gathered::default();
         let mut is_retry = false;
+        let mut read = Ok(());
         loop {
             if !is_retry {
-                let read = self.gather(&mut gathered, phase).await?;
+                read = self.gather(&mut gathered, phase).await?;
                 if let (Err(error), true) = (&read, gathered.is_empty()) {
                     self.pause(error, phase).await?;
                     continue;
@@ -124,6 +125,10 @@ impl Runner {
                     self.advance(&deliveries, &outcome, &gathered, phase).await?;
                     gathered = Gathered::default();
                     is_retry = false;
+                    // One feed could not be read; the others go on, but it shows.
+                    if let Err(error) = &read {
+                        self.report(error);
+                    }
                 }
                 Err(error @ Error::Conflict { .. }) => {
                     self.pause(&error, phase).await?;
@@ -305,23 +310,27 @@ impl Runner {
         Ok(())
     }
 
-    /// Reports an error and waits before the next attempt.
-    async fn pause(&mut self, error: &Error, phase: &mut watch::Receiver<Phase>) -> Result<(), Stopped> {
+    /// Makes an error known.
+    fn report(&self, error: &Error) {
         let needs_person = !error.is_retryable() || matches!(error, Error::Refused { .. });
+        let (sink, class) = (self.status.name(), error.class());
+        if needs_person {
+            tracing::error!(sink, %error, ?class, "delivery failed");
+        } else {
+            tracing::warn!(sink, %error, ?class, "delivery failed, will be tried again");
+        }
+        let state = if needs_person { SinkState::Failed } else { SinkState::Retrying };
+        self.status.record_error(error.to_string(), state);
+    }
+
+    /// Makes an error known and waits before the next attempt.
+    async fn pause(&mut self, error: &Error, phase: &mut watch::Receiver<Phase>) -> Result<(), Stopped> {
+        self.report(error);
         let delay = match error {
             Error::Unavailable { retry_after, .. } => self.backoff.next(*retry_after),
             _ if error.is_retryable() => self.backoff.next(None),
             _ => self.backoff.longest(),
         };
-        let sink = self.status.name();
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        if needs_person {
-            tracing::error!(sink, %error, class = ?error.class(), delay_ms, "delivery failed");
-        } else {
-            tracing::warn!(sink, %error, class = ?error.class(), delay_ms, "delivery failed, will be tried again");
-        }
-        let state = if needs_person { SinkState::Failed } else { SinkState::Retrying };
-        self.status.record_error(error.to_string(), state);
         let until = Instant::now() + delay;
         loop {
             self.record_lag();

@@ -337,6 +337,60 @@ async fn positions_move_where_no_row_passes_the_filter_and_nothing_is_written() 
     assert_eq!(ledger.position(log.id()), 50);
 }
 
+/// A feed that cannot be read.
+struct Damaged(Nothing);
+
+#[async_trait]
+impl Feed for Damaged {
+    fn id(&self) -> &FeedId {
+        self.0.id()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    fn seek(&mut self, offset: u64) {
+        self.0.seek(offset);
+    }
+
+    async fn next(&mut self, _: usize) -> Result<Option<FeedRows>> {
+        Err(Error::Log("segment damaged".into()))
+    }
+
+    async fn wait(&mut self) {
+        self.0.wait().await;
+    }
+
+    fn lag(&self) -> u64 {
+        self.0.lag()
+    }
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_be_read_shows_and_does_not_hold_back_the_others() {
+    let ledger = MemoryLedger::default();
+    let (good, bad) = (partition(0, 0..10), partition(1, 0..10));
+    let (failed, mut failures) = watch::channel(());
+    let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1)).with_jitter(move || {
+        failed.send_replace(());
+        0.0
+    });
+    let feeds: Vec<Box<dyn Feed>> = vec![Box::new(Damaged(Nothing(bad.feed(&ledger)))), good.feed(&ledger)];
+    let run = Running::start_with(Script::new(vec![]), feeds, ledger.clone(), backoff);
+    ledger.reached(good.id(), 10).await;
+    failures.changed().await.unwrap();
+    assert_eq!(run.status.state(), SinkState::Failed);
+    assert_eq!(run.status.last_error().as_deref(), Some("log: segment damaged"));
+    run.phase.send_replace(Phase::Stop);
+    run.task.await.unwrap();
+    assert_eq!((ledger.position(bad.id()), run.status.lag_rows()), (0, 10));
+}
+
 #[tokio::test]
 async fn stop_ends_a_long_wait_and_leaves_the_cursor() {
     let (ledger, log) = (MemoryLedger::default(), log(5));

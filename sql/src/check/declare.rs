@@ -57,15 +57,16 @@ impl Checker {
         let partitions = partitions(&mut options);
         let retention = options.duration("retention");
         let max_size_bytes = max_size(&mut options);
+        let connector = options.text("connector").map(|(connector, _)| connector.to_lowercase());
         let format = options.text("format").map(|(format, option)| {
-            if !STREAM_FORMATS.contains(&format.to_lowercase().as_str()) {
+            // A connector has formats of its own, which the gateway knows.
+            if connector.is_none() && !STREAM_FORMATS.contains(&format.to_lowercase().as_str()) {
                 let hint = suggest::hint(format, STREAM_FORMATS);
                 options.wrong(option, &format!("no format \"{format}\""), hint.as_deref());
             }
             option
         });
         let timestamp_unit = timestamp_unit(&mut options);
-        let connector = options.text("connector").map(|(connector, _)| connector.to_lowercase());
         let time = time_options(&mut options, stream.watermark.is_some());
         let mut options = options.finish(|key| connector.is_some() || key.contains('.'));
         options.extend(format.map(|option| {
@@ -341,10 +342,10 @@ fn time_options(options: &mut OptionReader<'_>, has_watermark: bool) -> TimeOpti
         }
     }
     if has_watermark {
-        if options.text("idle_timeout").is_some_and(|(text, _)| text == "none") {
-            time.idle_timeout = None;
-        } else if let Some(timeout) = options.duration("idle_timeout") {
-            time.idle_timeout = Some(timeout);
+        match options.text("idle_timeout") {
+            None => {}
+            Some((text, _)) if text.eq_ignore_ascii_case("none") => time.idle_timeout = None,
+            Some((text, option)) => time.idle_timeout = options.length(text, option),
         }
     } else if let Some((_, option)) = options.text("idle_timeout") {
         options.wrong(option, "the stream has no event time", Some(hint));

@@ -50,6 +50,11 @@ impl<'a> OptionReader<'a> {
     /// A positive length of time.
     pub(super) fn duration(&mut self, key: &'static str) -> Option<Duration> {
         let (text, option) = self.text(key)?;
+        self.length(text, option)
+    }
+
+    /// The value of an option as a positive length of time.
+    pub(super) fn length(&mut self, text: &str, option: &OptionDef) -> Option<Duration> {
         let duration = units::duration(text);
         if duration.is_none() {
             self.wrong(

@@ -238,7 +238,12 @@ impl Checker {
             }
         }
         let shown = name.unwrap_or_else(|| relation.to_string());
-        let hint = suggest::hint(&shown, self.readable());
+        let kept = ["late.", "rejected."].iter().any(|schema| shown.starts_with(schema));
+        let hint = if kept {
+            Some("late and rejected rows can be queried ad hoc, not continuously".to_owned())
+        } else {
+            suggest::hint(&shown, self.readable())
+        };
         let message = format!("no stream, table or view \"{shown}\"");
         self.found.push(Diagnostic::error(codes::NO_TABLE, span, message).hint_opt(hint));
         false

@@ -58,10 +58,41 @@ fn queries_plan() {
             Window: HOP 5 s / 60 s by readings.ts
               TableScan: readings
     "#);
+    insta::assert_snapshot!(planned("SELECT '${HOME}'"), @r#"
+    Projection: Utf8("${HOME}")
+      EmptyRelation: rows=1
+    "#);
     insta::assert_snapshot!(planned("SELECT CAST('2026-01-01' AS TIMESTAMP) AS t"), @r#"
     Projection: CAST(Utf8("2026-01-01") AS Timestamp(µs, "UTC")) AS t
       EmptyRelation: rows=1
     "#);
+}
+
+#[test]
+fn filters_and_columns_go_below_a_window() {
+    let ctx = session();
+    let sql = "SELECT window_end, count(*) FROM HOP(readings, ts, INTERVAL '5 seconds', INTERVAL '1 minute')
+        WHERE device_id = 'a' AND window_end < '2026-01-01' GROUP BY window_end";
+    let plan = block_on(plan_query(&ctx, sql)).unwrap();
+    let plan = ctx.state().optimize(&plan).unwrap();
+    insta::assert_snapshot!(plan, @r#"
+    Projection: readings.window_end, count(Int64(1)) AS count(*)
+      Aggregate: groupBy=[[readings.window_end]], aggr=[[count(Int64(1))]]
+        Filter: readings.window_end < TimestampMicrosecond(1767225600000000, Some("UTC"))
+          Projection: readings.window_end
+            Window: HOP 5 s / 60 s by readings.ts
+              Filter: readings.device_id = Utf8("a")
+                TableScan: readings projection=[device_id, ts]
+    "#);
+}
+
+#[test]
+fn planning_can_move_between_threads() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    let ctx = session();
+    assert!(block_on(is_send(plan_query(&ctx, "SELECT 1"))).is_ok());
 }
 
 #[test]

@@ -51,7 +51,7 @@ CREATE TABLE t (x INT) WITH (locaton = 't.csv');"), @r#"
       |
     1 | CREATE STREAM a (x INT) WITH (partition = 4, retain = '1 day');
       |                                              ^^^^^^
-      = help: there is partitions, retention, max_size, format, timestamp_unit, connector, max_skew and idle_timeout
+      = help: there is partitions, retention, max_size, connector, format, timestamp_unit, max_skew and idle_timeout
 
     error[TC0204]: the table "t" has no location
      --> p.sql:2:14
@@ -272,7 +272,7 @@ CREATE STREAM e (ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '-5 seconds');"
 #[test]
 fn partition_by() {
     insta::assert_snapshot!(found(r"CREATE STREAM a (x DOUBLE) PARTITION BY (x, z);"), @r#"
-    error[TC0208]: "x" is of type DOUBLE, which is no key
+    error[TC0209]: "x" is of type DOUBLE, which is no key
      --> p.sql:1:42
       |
     1 | CREATE STREAM a (x DOUBLE) PARTITION BY (x, z);

@@ -8,6 +8,9 @@ use crate::connector::OptionProblem;
 use crate::connector::options::OptionReader;
 use crate::error::{Error, Result};
 
+const CHUNK_BYTES: usize = 4 << 20;
+const BATCH_ROWS: usize = 64 << 10;
+
 /// What a file is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileFormat {
@@ -28,6 +31,10 @@ pub(super) struct FileConfig {
     pub(super) follow: bool,
     /// Whether a CSV file starts with a line of column names.
     pub(super) header: bool,
+    /// Bytes of a text file in one commit, about.
+    pub(super) chunk_bytes: usize,
+    /// Rows of a Parquet file in one commit.
+    pub(super) batch_rows: usize,
 }
 
 impl FileConfig {
@@ -37,7 +44,15 @@ impl FileConfig {
         let follow = reader.flag("follow").unwrap_or(false);
         let header = reader.flag("header").unwrap_or(true);
         let pattern = base_dir.join(reader.text("path").unwrap_or_default());
-        let config = Self { base_dir: base_dir.to_owned(), pattern, format, follow, header };
+        let config = Self {
+            base_dir: base_dir.to_owned(),
+            pattern,
+            format,
+            follow,
+            header,
+            chunk_bytes: CHUNK_BYTES,
+            batch_rows: BATCH_ROWS,
+        };
         match reader.text("path") {
             None | Some("") => reader.problem(Some("path"), "expected a path or glob, found nothing", None),
             Some(path) => {
@@ -60,8 +75,11 @@ impl FileConfig {
             let hint = format!("relative paths start at {}", self.base_dir.display());
             return Some((format!("expected a file, found {what} at {path:?}"), hint));
         }
+        // What a wildcard in the extension stands for shows with each file.
+        let is_open =
+            Path::new(path).extension().is_some_and(|extension| extension.to_string_lossy().contains(['*', '?', '[']));
         let has_extension = FileFormat::of_path(Path::new(path)).is_some();
-        (!has_format && !has_extension).then(|| {
+        (!has_format && !has_extension && !is_open).then(|| {
             let message = format!("expected an extension that names the format, found {path:?}");
             (message, "add format = 'csv', 'ndjson', 'json' or 'parquet'".to_owned())
         })

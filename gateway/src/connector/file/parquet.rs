@@ -16,7 +16,6 @@ use crate::decode::{BatchFitter, Decoded};
 use crate::error::{Error, Result};
 use crate::metrics;
 
-const BATCH_ROWS: usize = 64 << 10;
 /// What dictionaries of one batch may take when unpacked.
 const MAX_BATCH_BYTES: u64 = 1 << 30;
 
@@ -44,7 +43,7 @@ pub(super) async fn read(config: &FileConfig, committer: &Committer, file: &mut 
     }
     let done = usize::try_from(file.position.lines).unwrap_or(usize::MAX);
     let fitter = BatchFitter::new(&committer.open.shape, builder.schema(), "Parquet", MAX_BATCH_BYTES)?;
-    let reader = builder.with_batch_size(BATCH_ROWS).with_offset(done).build().map_err(&failed)?;
+    let reader = builder.with_batch_size(config.batch_rows).with_offset(done).build().map_err(&failed)?;
     let identity = Identity::of(&file.file, size).map_err(io_error("read", &file.path))?;
     let now_us = committer.context.clock.now_us();
     let (sender, mut receiver) = mpsc::channel(2);

@@ -87,7 +87,8 @@ impl Positions {
             return Ok(Some(*position));
         }
         let inode = Identity::of(file, 0)?.inode;
-        for position in self.by_key.values().filter(|position| position.identity.inode == inode && position.offset > 0) {
+        for position in self.by_key.values().filter(|position| position.identity.inode == inode && position.offset > 0)
+        {
             if position.identity.matches(file, position.offset)? {
                 return Ok(Some(*position));
             }

@@ -15,11 +15,13 @@ use super::position::{OpenFile, Position};
 use super::{Looked, io_error};
 use crate::append::Append;
 use crate::connector::committer::Committer;
-use crate::decode::{CsvHeader, Decoded, Format, MAX_RECORD_BYTES, RowShape, complete_csv_records, decode, decode_csv_records, decode_ndjson};
+use crate::decode::{
+    CsvHeader, Decoded, Format, MAX_RECORD_BYTES, RowShape, complete_csv_records, decode, decode_csv_records,
+    decode_ndjson,
+};
 use crate::error::{Error, Result};
 use crate::metrics;
 
-const CHUNK_BYTES: usize = 4 << 20;
 const DECODE_THREADS: usize = 2;
 /// A JSON document is read whole.
 const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
@@ -40,7 +42,12 @@ enum Decoder {
 }
 
 /// Reads what a text file has beyond its position.
-pub(super) async fn read(config: &FileConfig, format: FileFormat, committer: &Committer, file: &mut OpenFile) -> Result<Looked> {
+pub(super) async fn read(
+    config: &FileConfig,
+    format: FileFormat,
+    committer: &Committer,
+    file: &mut OpenFile,
+) -> Result<Looked> {
     let size = file.file.metadata().map_err(io_error("read", &file.path))?.len();
     if size <= file.position.offset {
         return Ok(Looked::AtEnd);
@@ -55,6 +62,7 @@ pub(super) async fn read(config: &FileConfig, format: FileFormat, committer: &Co
         is_csv: matches!(decoder, Decoder::Csv(_)),
         whole: matches!(decoder, Decoder::Document),
         keep_open_line: config.follow,
+        chunk_bytes: config.chunk_bytes,
     };
     let reading = tokio::task::spawn_blocking(move || reader.run(&sender));
     let chunks = stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)));
@@ -63,7 +71,9 @@ pub(super) async fn read(config: &FileConfig, format: FileFormat, committer: &Co
         let (shape, decoder) = (Arc::clone(&shape), decoder.clone());
         // Started here and not when it is first awaited: it works while an earlier chunk is committed.
         let work = chunk.map(|Chunk { bytes, end }| {
-            tokio::task::spawn_blocking(move || decoder.decode(&shape, &bytes, now_us).map(|decoded| (decoded, end, bytes.len())))
+            tokio::task::spawn_blocking(move || {
+                decoder.decode(&shape, &bytes, now_us).map(|decoded| (decoded, end, bytes.len()))
+            })
         });
         let path = file.path.clone();
         async move { work.map_err(io_error("read", &path))?.await? }
@@ -114,7 +124,11 @@ fn start(config: &FileConfig, format: FileFormat, shape: &RowShape, file: &mut O
         FileFormat::Csv => {
             let head = read_head(&file.file).map_err(io_error("read", &file.path))?;
             let is_complete = !config.follow || memchr::memchr(b'\n', &head).is_some();
-            let line = if is_complete { CsvHeader::read(shape, &head).map_err(|error| in_file(error, &file.path))? } else { None };
+            let line = if is_complete {
+                CsvHeader::read(shape, &head).map_err(|error| in_file(error, &file.path))?
+            } else {
+                None
+            };
             let Some(line) = line else { return Ok(None) };
             if file.position.offset == 0 {
                 (file.position.offset, file.position.lines) = (line.length as u64, line.lines);
@@ -128,7 +142,9 @@ fn start(config: &FileConfig, format: FileFormat, shape: &RowShape, file: &mut O
 /// Names the file in what is wrong with all of it.
 fn in_file(error: Error, path: &Path) -> Error {
     match error {
-        Error::Malformed { format, reason } => Error::Malformed { format, reason: format!("{}: {reason}", path.display()) },
+        Error::Malformed { format, reason } => {
+            Error::Malformed { format, reason: format!("{}: {reason}", path.display()) }
+        }
         other => other,
     }
 }
@@ -161,6 +177,7 @@ struct ChunkReader {
     whole: bool,
     /// Whether a line without its line feed may still grow, and is left for the next look.
     keep_open_line: bool,
+    chunk_bytes: usize,
 }
 
 impl ChunkReader {
@@ -178,10 +195,11 @@ impl ChunkReader {
     fn next(&mut self) -> io::Result<Option<Chunk>> {
         let left = self.size - self.offset;
         if self.whole && left > MAX_DOCUMENT_BYTES {
-            let message = format!("a JSON document may have {MAX_DOCUMENT_BYTES} bytes, found {left}; write it as NDJSON");
+            let message =
+                format!("a JSON document may have {MAX_DOCUMENT_BYTES} bytes, found {left}; write it as NDJSON");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
-        let mut wanted = if self.whole { usize::MAX } else { CHUNK_BYTES };
+        let mut wanted = if self.whole { usize::MAX } else { self.chunk_bytes };
         loop {
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(wanted);
             let mut bytes = vec![0; length];

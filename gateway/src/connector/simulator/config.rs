@@ -9,18 +9,8 @@ use crate::decode::parse_timestamp_us;
 
 /// Event time of the first row when event time does not go with the clock: 2026-01-01T00:00:00Z.
 const DEFAULT_START_US: i64 = 1_767_225_600_000_000;
-const OPTIONS: [&str; 10] = [
-    "devices",
-    "rate",
-    "seed",
-    "rows",
-    "duration",
-    "speed",
-    "start",
-    "disorder",
-    "spike_rate",
-    "dropout_rate",
-];
+const OPTIONS: [&str; 10] =
+    ["devices", "rate", "seed", "rows", "duration", "speed", "start", "disorder", "spike_rate", "dropout_rate"];
 
 /// How fast event time runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,13 +59,17 @@ impl SimulatorConfig {
         let start_us = reader.read("start", "a time as '2026-01-01T00:00:00Z'", parse_timestamp_us);
         let default_start_us = (pace != Pace::Factor(1.0)).then_some(DEFAULT_START_US);
         let config = Self {
-            devices: reader.read("devices", "a number of devices from 1", |text| whole(text).filter(|n| *n > 0)).unwrap_or(10),
+            devices: reader
+                .read("devices", "a number of devices from 1", |text| whole(text).filter(|n| *n > 0))
+                .unwrap_or(10),
             rate,
             seed: reader.read("seed", "a whole number", whole).unwrap_or(42),
             rows: [rows, in_duration].into_iter().flatten().min(),
             pace,
             start_us: start_us.or(default_start_us),
-            disorder: reader.read("disorder", "a duration as '1 second'", parse_duration).unwrap_or(Duration::from_secs(1)),
+            disorder: reader
+                .read("disorder", "a duration as '1 second'", parse_duration)
+                .unwrap_or(Duration::from_secs(1)),
             spike_rate: reader.read("spike_rate", "a share from 0 to 1", share).unwrap_or(0.05),
             dropout_rate: reader.read("dropout_rate", "a share from 0 to 1", share).unwrap_or(0.01),
         };

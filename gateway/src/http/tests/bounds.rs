@@ -36,9 +36,10 @@ async fn bodies_over_the_limit_are_413() {
     let server = Server::with(small(), LogOptions::default(), |state| state).await;
     let large = GOOD.repeat(1000);
     json(server.post(PATH, NDJSON, large.clone()).await, StatusCode::PAYLOAD_TOO_LARGE).await;
-    let parts: Vec<Result<String, std::io::Error>> = (0..20).map(|_| Ok(GOOD.repeat(50))).collect();
-    let streamed = reqwest::Body::wrap_stream(futures::stream::iter(parts));
-    json(server.post(PATH, NDJSON, streamed).await, StatusCode::PAYLOAD_TOO_LARGE).await;
+    let chunk = format!("{:x}\r\n{}\r\n", 50 * GOOD.len(), GOOD.repeat(50));
+    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let answer = talk(&server, &format!("{head}{}0\r\n\r\n", chunk.repeat(20))).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, &vec![b'\n'; 10 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
@@ -51,7 +52,12 @@ async fn bodies_over_the_limit_are_413() {
 
 #[tokio::test]
 async fn bodies_in_flight_are_bounded_together() {
-    let server = Server::with(HttpOptions { idle_timeout: Duration::from_secs(60), ..small() }, LogOptions::default(), |state| state).await;
+    let server = Server::with(
+        HttpOptions { idle_timeout: Duration::from_secs(60), ..small() },
+        LogOptions::default(),
+        |state| state,
+    )
+    .await;
     let mut slow = TcpStream::connect(server.address()).await.unwrap();
     let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9000\r\n\r\n");
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -122,11 +128,11 @@ async fn a_poisoned_log_is_507_and_reads_go_on() {
     let options = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
     let server = Server::with(HttpOptions::default(), options, |state| state).await;
     assert_eq!(server.post(PATH, NDJSON, GOOD).await.status(), StatusCode::OK);
-    disk.broken.store(true, Ordering::SeqCst);
+    disk.syncs_left.store(0, Ordering::SeqCst);
     for _ in 0..2 {
         let answer = json(server.post(PATH, NDJSON, GOOD).await, StatusCode::INSUFFICIENT_STORAGE).await;
         assert_eq!(answer["error"]["hint"], "the server accepts no rows until it is restarted");
-        disk.broken.store(false, Ordering::SeqCst);
+        disk.syncs_left.store(i64::MAX, Ordering::SeqCst);
     }
     let listed = json(server.fetch("/v1/streams").await, StatusCode::OK).await;
     assert_eq!(listed["streams"][1]["partitions"][0]["end"], 1);
@@ -136,10 +142,16 @@ async fn a_poisoned_log_is_507_and_reads_go_on() {
 
 #[tokio::test]
 async fn shutdown_lets_requests_in_flight_finish_and_closes_idle_connections() {
-    let server = Server::with(HttpOptions { idle_timeout: Duration::from_secs(60), head_timeout: Duration::from_secs(60), ..small() }, LogOptions::default(), |state| state).await;
+    let server = Server::with(
+        HttpOptions { idle_timeout: Duration::from_secs(60), head_timeout: Duration::from_secs(60), ..small() },
+        LogOptions::default(),
+        |state| state,
+    )
+    .await;
     assert_eq!(server.fetch("/healthz").await.status(), StatusCode::OK, "leaves an idle connection");
     let mut slow = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", GOOD.len());
+    let head =
+        format!("POST {PATH} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n", GOOD.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     let mut go_on = [0; 25];
     slow.read_exact(&mut go_on).await.unwrap();

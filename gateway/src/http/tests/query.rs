@@ -55,7 +55,10 @@ async fn rows_in_the_format_that_is_accepted() {
         ("text/csv, */*;q=0.1", "text/csv", "ts,v\n2026-11-22T10:00:00Z,1.5\n2026-11-22T10:00:00.500Z,\n".to_owned()),
     ] {
         let answer = ask(&server, "select", accept).await;
-        assert_eq!((answer.status(), answer.headers()["content-type"].to_str().unwrap()), (StatusCode::OK, content_type));
+        assert_eq!(
+            (answer.status(), answer.headers()["content-type"].to_str().unwrap()),
+            (StatusCode::OK, content_type)
+        );
         assert_eq!(answer.text().await.unwrap(), expected);
     }
     let arrow = ask(&server, "select", "application/vnd.apache.arrow.stream").await.bytes().await.unwrap();
@@ -76,7 +79,11 @@ async fn no_rows_are_still_a_result() {
 #[tokio::test]
 async fn errors_before_and_after_the_first_row() {
     let server = start().await;
-    for (sql, status) in [("fail", StatusCode::BAD_REQUEST), ("fail first", StatusCode::BAD_REQUEST), ("defect", StatusCode::INTERNAL_SERVER_ERROR)] {
+    for (sql, status) in [
+        ("fail", StatusCode::BAD_REQUEST),
+        ("fail first", StatusCode::BAD_REQUEST),
+        ("defect", StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
         let answer = json(ask(&server, sql, "*/*").await, status).await;
         assert_eq!(answer, json!({ "error": { "message": format!("cannot {sql}") } }));
     }

@@ -103,7 +103,8 @@ async fn what_is_wrong_as_a_whole_stores_nothing() {
     assert!(answer["error"]["hint"].as_str().unwrap().contains("curl"));
     let answer = json(server.post(PATH, "text/csv", "a,b\n1,2").await, StatusCode::BAD_REQUEST).await;
     assert!(answer["error"]["message"].as_str().unwrap().contains("header line"), "{answer}");
-    let answer = json(server.post(PATH, NDJSON, format!("{GOOD}\n{}", "x\n".repeat(6))).await, StatusCode::BAD_REQUEST).await;
+    let answer =
+        json(server.post(PATH, NDJSON, format!("{GOOD}\n{}", "x\n".repeat(6))).await, StatusCode::BAD_REQUEST).await;
     assert!(answer["error"]["message"].as_str().unwrap().starts_with("more than 5 rows are malformed"), "{answer}");
     let answer = json(server.fetch(PATH).await, StatusCode::METHOD_NOT_ALLOWED).await;
     assert_eq!(answer["error"]["message"], "GET is not answered at /v1/streams/readings");
@@ -154,7 +155,8 @@ async fn streams_are_listed_with_columns_and_offsets() {
 async fn health_readiness_and_metrics() {
     let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_ready = Arc::clone(&ready);
-    let reasons = move || if is_ready.load(std::sync::atomic::Ordering::SeqCst) { vec![] } else { vec!["replaying".to_owned()] };
+    let reasons =
+        move || if is_ready.load(std::sync::atomic::Ordering::SeqCst) { vec![] } else { vec!["replaying".to_owned()] };
     let state = |state: HttpState| state.with_readiness(reasons).with_metrics(|| "up 1\n".to_owned());
     let server = Server::with(HttpOptions::default(), LogOptions::default(), state).await;
     assert_eq!(server.fetch("/healthz").await.text().await.unwrap(), "ok\n");

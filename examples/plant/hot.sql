@@ -1,0 +1,15 @@
+-- Hot: a machine that runs over its limit pages someone; on the console here, through PagerDuty with
+-- PLANT_ONCALL=pagerduty and PAGERDUTY_ROUTING_KEY set.
+CREATE SINK oncall WITH (connector = 'console');
+
+CREATE ALERT overheating TO oncall
+    KEY (device_id)
+    RAISE WHEN peak > max_temperature FOR INTERVAL '10 seconds'
+    CLEAR WHEN peak < max_temperature - 2
+    SEVERITY CASE WHEN peak > max_temperature + 20 THEN 'critical' ELSE 'warning' END
+    SUMMARY device_id || ' at ' || site || ' reached ' || round(peak, 1) || ' °C'
+AS
+SELECT r.device_id, d.site, d.max_temperature, window_end, max(r.temperature) AS peak
+FROM HOP(readings, ts, INTERVAL '10 seconds', INTERVAL '1 minute') AS r
+JOIN devices AS d ON d.device_id = r.device_id
+GROUP BY r.device_id, d.site, d.max_temperature, window_start, window_end;

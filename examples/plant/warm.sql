@@ -1,0 +1,14 @@
+-- Warm: a series of ten seconds per machine, in a stream that can be queried.
+CREATE STREAM series (
+    ts              TIMESTAMP NOT NULL,
+    device_id       TEXT      NOT NULL,
+    readings        BIGINT    NOT NULL,
+    avg_temperature DOUBLE,
+    max_temperature DOUBLE,
+    max_vibration   DOUBLE
+);
+
+INSERT INTO series
+SELECT window_start, device_id, count(*), avg(temperature), max(temperature), max(vibration)
+FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
+GROUP BY device_id, window_start, window_end;

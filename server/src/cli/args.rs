@@ -1,0 +1,78 @@
+//! What can be written on the command line; the help text is made of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Hot, warm and cold paths for sensor streams: a durable log, continuous SQL, alerts, series and an archive.
+#[derive(Debug, Parser)]
+#[command(name = "thermocline", version, about, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a pipeline
+    Run(RunArgs),
+    /// Check a pipeline completely without running it
+    Check(CheckArgs),
+    /// Query what the streams hold
+    Sql(SqlArgs),
+}
+
+impl Command {
+    /// Whether it logs what goes on, rather than answer and end.
+    pub(crate) fn is_long_running(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Folder of .sql files, or one file
+    pub(crate) path: PathBuf,
+    /// Where rows, positions and state are kept
+    #[arg(long, value_name = "DIR", default_value = "thermocline-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Address that HTTP listens on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
+    pub(crate) listen: SocketAddr,
+    /// End when every finite source is read: close all windows, let every sink catch up, exit
+    #[arg(long)]
+    pub(crate) exit_when_done: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Folder of .sql files, or one file
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SqlArgs {
+    /// The query
+    pub(crate) query: String,
+    /// Data directory to query; one that a running server holds is queried through that server
+    #[arg(long, value_name = "DIR", default_value = "thermocline-data", conflicts_with = "url")]
+    pub(crate) data_dir: PathBuf,
+    /// Server to query
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Table,
+    /// One JSON object a line
+    Json,
+    /// CSV with a header line
+    Csv,
+}
