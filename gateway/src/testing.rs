@@ -106,13 +106,15 @@ impl Clock for TestClock {
 pub(crate) struct FailingDisk {
     /// Writes and allocations find no space.
     pub(crate) full: Arc<AtomicBool>,
+    /// Writes that found no space.
+    pub(crate) refused: Arc<AtomicI64>,
     /// So many syncs succeed before all others fail.
     pub(crate) syncs_left: Arc<AtomicI64>,
 }
 
 impl Default for FailingDisk {
     fn default() -> Self {
-        Self { full: Arc::default(), syncs_left: Arc::new(AtomicI64::new(i64::MAX)) }
+        Self { full: Arc::default(), refused: Arc::default(), syncs_left: Arc::new(AtomicI64::new(i64::MAX)) }
     }
 }
 
@@ -128,7 +130,11 @@ impl FailingDisk {
     }
 
     fn check_space(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if self.full.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 }
 

@@ -156,14 +156,12 @@ async fn batches(dir: &Path, rows: usize, batch_rows: usize, in_flight: usize) {
     let durable = started.elapsed();
     log.seal().await.unwrap();
     let sealed = started.elapsed();
-    let stats = log.stats();
     println!(
-        "log, {rows} rows in batches of {batch_rows}, {in_flight} in flight: durable {:.2} s ({:.2} M rows/s), sealed {:.2} s, \
-         {:.1} B/row in segments, {refused} refused",
+        "log, {rows} rows in batches of {batch_rows}, {in_flight} in flight: durable {:.2} s ({:.2} M rows/s), \
+         sealed {:.2} s, {refused} refused",
         durable.as_secs_f64(),
         rows as f64 / durable.as_secs_f64() / 1e6,
         sealed.as_secs_f64(),
-        stats.segment_bytes as f64 / rows as f64
     );
     for (name, projection) in [("all columns", None), ("2 of 6 columns", Some(vec![0, 2]))] {
         let started = Instant::now();

@@ -36,6 +36,7 @@ impl Deliveries {
                 by_name.entry(feed.name().to_owned()).or_default().push(feed);
             }
             for feeds in by_name.into_values() {
+                register(log, &cursor_name(sink, &feeds[0]), &feeds).await?;
                 let runner = runner(log, sink, &rejected, feeds, deployment, env)?;
                 deliveries.status.push(runner.status());
                 deliveries.runners.spawn(runner.run(phases.clone()));
@@ -60,8 +61,27 @@ impl Deliveries {
     }
 }
 
+fn cursor_name(sink: &SinkDef, feed: &EngineFeed) -> String {
+    format!("sink/{}/{}", sink.name, feed.name())
+}
+
+/// Places cursors that never moved at the start: retention waits for them.
+async fn register(log: &Log, cursor: &str, feeds: &[EngineFeed]) -> Result<()> {
+    let mut commit = Commit::new();
+    for feed in feeds {
+        let source = feed.source_stream().id();
+        if log.cursor(cursor, source, feed.partition()).is_none() {
+            commit.move_cursor(cursor, source, feed.partition(), log.range(source, feed.partition())?.start);
+        }
+    }
+    if !commit.is_empty() {
+        log.commit(commit).await?;
+    }
+    Ok(())
+}
+
 fn runner(log: &Log, sink: &SinkDef, rejected: &Stream, feeds: Vec<EngineFeed>, deployment: &str, env: Env<'_>) -> Result<Runner> {
-    let cursor = format!("sink/{}/{}", sink.name, feeds[0].name());
+    let cursor = cursor_name(sink, &feeds[0]);
     let source = feeds[0].source_stream().id();
     let feeds: Vec<LogFeed> = feeds
         .into_iter()

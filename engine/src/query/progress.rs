@@ -10,7 +10,7 @@
 //! | `query/<name>/decision/<partition>/<offset>` | the watermark that was decided before the row of that offset |
 
 use serde::{Deserialize, Serialize};
-use thermocline_log::{Commit, Log};
+use thermocline_log::{Commit, Log, Stream};
 
 use crate::error::{Error, Result};
 
@@ -46,6 +46,15 @@ impl Ledger {
     /// Name of the cursor.
     pub(crate) fn cursor(&self) -> String {
         format!("query/{}", self.query)
+    }
+
+    /// Where the cursor of a partition stands. One that never moved is placed at the start: retention waits for it.
+    pub(crate) fn register(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) -> u64 {
+        log.cursor(&self.cursor(), stream.id(), partition).unwrap_or_else(|| {
+            let start = log.range(stream.id(), partition).map_or(0, |range| range.start);
+            commit.move_cursor(&self.cursor(), stream.id(), partition, start);
+            start
+        })
     }
 
     fn name(&self, what: &str) -> String {

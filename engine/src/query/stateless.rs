@@ -25,6 +25,8 @@ pub(crate) struct StatelessQuery {
     stage: Stage,
     emitter: Emitter,
     ledger: Ledger,
+    /// What the next step commits besides its own.
+    commit: Commit,
     tables: Arc<Tables>,
     counters: Counters,
 }
@@ -41,13 +43,14 @@ impl StatelessQuery {
         counters: Counters,
     ) -> Result<Self> {
         let ledger = Ledger::new(name);
+        let mut commit = Commit::new();
         let readers = (0..stream.partitions())
             .map(|partition| {
-                let offset = log.cursor(&ledger.cursor(), stream.id(), partition).unwrap_or(0);
+                let offset = ledger.register(log, &stream, partition, &mut commit);
                 StageReader::new(log, &stream, partition, offset, &stage, &[])
             })
             .collect::<Result<_>>()?;
-        Ok(Self { log: log.clone(), stream, readers, stage, emitter, ledger, tables, counters })
+        Ok(Self { log: log.clone(), stream, readers, stage, emitter, ledger, commit, tables, counters })
     }
 
     /// Runs until it is told to finish or stop.
@@ -74,7 +77,7 @@ impl StatelessQuery {
     }
 
     async fn step(&mut self) -> Result<u64> {
-        let mut commit = Commit::new();
+        let mut commit = std::mem::take(&mut self.commit);
         let (mut read, mut emitted) = (0, 0);
         for (partition, reader) in (0..).zip(&mut self.readers) {
             let Some(rows) = reader.next(STEP_ROWS, &mut self.stage).await? else { continue };

@@ -100,6 +100,7 @@ impl WindowedQuery {
             ledger,
         };
         for partition in 0..query.stream.partitions() {
+            query.ledger.register(log, &query.stream, partition, &mut query.commit);
             let mut windows =
                 PartitionWindows::new(Arc::clone(&aggregate), event_time.delay_us, settings.checkpoint_rows);
             if let Some(file) = query.ledger.snapshot(log, partition) {

@@ -36,7 +36,7 @@ impl<'a> Scratch<'a> {
     pub(crate) fn set(&mut self, shape: &RowShape, column: usize, mut value: Value<'a>) -> Result<(), String> {
         let scalar = &mut self.scalars[column];
         let column = &shape.columns[column];
-        if *scalar != Scalar::Missing {
+        if !matches!(scalar, Scalar::Missing) {
             return Err(column.duplicate());
         }
         match column.kind.read(&mut value) {
@@ -67,7 +67,7 @@ impl<'a> Scratch<'a> {
     }
 
     pub(crate) fn is_missing(&self, column: usize) -> bool {
-        self.scalars[column] == Scalar::Missing
+        matches!(self.scalars[column], Scalar::Missing)
     }
 }
 

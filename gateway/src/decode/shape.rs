@@ -76,7 +76,9 @@ impl RowShape {
 
     /// Logs the first field of the stream that no column has; later ones are only counted.
     pub(crate) fn note_unknown_field(&self, field: &str) {
-        if !self.unknown_field_seen.swap(true, Ordering::Relaxed) {
+        let seen = &self.unknown_field_seen;
+        // Read before write: fields that are ignored in every row must not contend for the flag.
+        if !seen.load(Ordering::Relaxed) && !seen.swap(true, Ordering::Relaxed) {
             let (stream, field) = (&self.stream, super::value::shorten(field));
             tracing::warn!(%stream, %field, "no column of that name, the field is ignored; later ones are only counted");
         }

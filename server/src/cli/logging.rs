@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn init(long_running: bool) {
     let terminal = std::io::stderr().is_terminal();
     // The progress display says on a terminal what the log says elsewhere.
-    let default = if long_running && !terminal { "info" } else { "warn" };
+    // Libraries below talk at `info` about what only matters to them.
+    let default = if long_running && !terminal { "warn,thermocline=info" } else { "warn" };
     let filter = EnvFilter::try_from_env("THERMOCLINE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if terminal || !long_running {

@@ -70,6 +70,10 @@ impl FileConfig {
             if let Err(error) = glob::Pattern::new(&pattern) {
                 return Some((format!("expected a glob, found {path:?}: {error}"), "as in 'data/*.csv'".to_owned()));
             }
+            if !self.follow && self.paths().is_ok_and(|paths| paths.is_empty()) {
+                let message = format!("expected a file, found none that matches {path:?}");
+                return Some((message, "with follow = 'true' files may come later".to_owned()));
+            }
         } else if !self.follow && !self.pattern.is_file() {
             let what = if self.pattern.is_dir() { "a folder" } else { "no file" };
             let hint = format!("relative paths start at {}", self.base_dir.display());

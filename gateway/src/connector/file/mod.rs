@@ -20,7 +20,7 @@ use self::config::{FileConfig, FileFormat};
 use self::position::{OpenFile, Positions};
 use super::committer::Committer;
 use super::{Connector, ConnectorContext, ConnectorEnd, ConnectorStatus, OptionProblem};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -99,9 +99,19 @@ fn display_path(path: &Path, base_dir: &Path) -> String {
 }
 
 /// An I/O error at a path.
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> crate::Error {
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = PathBuf::from(path);
-    move |source| crate::Error::Io { action, path, source }
+    move |source| Error::Io { action, path, source }
+}
+
+/// Names the file in what is wrong with all of it.
+fn in_file(path: &Path) -> impl FnOnce(Error) -> Error {
+    move |error| match error {
+        Error::Malformed { format, reason } => {
+            Error::Malformed { format, reason: format!("{}: {reason}", path.display()) }
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

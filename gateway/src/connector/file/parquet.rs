@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::config::FileConfig;
 use super::identity::Identity;
 use super::position::{OpenFile, Position};
-use super::{Looked, io_error};
+use super::{Looked, in_file, io_error};
 use crate::append::Append;
 use crate::connector::committer::Committer;
 use crate::decode::{BatchFitter, Decoded};
@@ -42,7 +42,8 @@ pub(super) async fn read(config: &FileConfig, committer: &Committer, file: &mut 
         return Ok(Looked::AtEnd);
     }
     let done = usize::try_from(file.position.lines).unwrap_or(usize::MAX);
-    let fitter = BatchFitter::new(&committer.open.shape, builder.schema(), "Parquet", MAX_BATCH_BYTES)?;
+    let fitter = BatchFitter::new(&committer.open.shape, builder.schema(), "Parquet", MAX_BATCH_BYTES)
+        .map_err(in_file(&file.path))?;
     let reader = builder.with_batch_size(config.batch_rows).with_offset(done).build().map_err(&failed)?;
     let identity = Identity::of(&file.file, size).map_err(io_error("read", &file.path))?;
     let now_us = committer.context.clock.now_us();
@@ -51,7 +52,7 @@ pub(super) async fn read(config: &FileConfig, committer: &Committer, file: &mut 
     let reading = tokio::task::spawn_blocking(move || send_batches(reader, &fitter, start, now_us, &sender));
     let mut looked = Looked::AtEnd;
     while let Some(decoded) = receiver.recv().await {
-        let decoded: Decoded = decoded?;
+        let decoded: Decoded = decoded.map_err(in_file(&file.path))?;
         let position = Position { offset: size, lines: decoded.lines, identity };
         let append = Append::new(decoded, &file.name, now_us)?;
         if committer.is_stopped() || !committer.commit(&append, &file.key, &position).await? {

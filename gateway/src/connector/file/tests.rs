@@ -171,6 +171,24 @@ async fn dying_at_each_commit_every_row_is_there_once() {
     assert_eq!(numbers(&log).await, (0..300).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for() {
+    let place = Place::new();
+    place.write("a.ndjson", &(0..100).map(row).collect::<String>());
+    let (log, disk) = open_doomed_log(place.data.path());
+    let mut connector = place.connector(&[("path", "a.ndjson")]);
+    connector.config.chunk_bytes = 500;
+    let context = context(&log).await;
+    disk.full.store(true, Ordering::SeqCst);
+    let running = tokio::spawn(Box::new(connector).run(context));
+    while disk.refused.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    disk.full.store(false, Ordering::SeqCst);
+    assert_eq!(running.await.unwrap().unwrap(), ConnectorEnd::Finished);
+    assert_eq!(numbers(&log).await, (0..100).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn follow_reads_on_whole_lines_new_files_and_renamed_ones() {
     let place = Place::new();
@@ -257,7 +275,13 @@ async fn options_that_make_no_sense() {
     );
     assert!(place.problems(&[("path", "[.csv")])[0].starts_with("option \"path\": expected a glob"));
     assert_eq!(
-        place.problems(&[("path", "*.csv"), ("format", "xml")]),
+        place.problems(&[("path", "*.csv")]),
+        [
+            "option \"path\": expected a file, found none that matches \"*.csv\" (with follow = 'true' files may come later)"
+        ]
+    );
+    assert_eq!(
+        place.problems(&[("path", "*.txt"), ("format", "xml")]),
         ["option \"format\": expected csv, ndjson, json or parquet, found \"xml\""]
     );
 }

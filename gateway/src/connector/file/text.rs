@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,14 +11,14 @@ use tokio::sync::mpsc;
 
 use super::config::{FileConfig, FileFormat};
 use super::position::{OpenFile, Position};
-use super::{Looked, io_error};
+use super::{Looked, in_file, io_error};
 use crate::append::Append;
 use crate::connector::committer::Committer;
 use crate::decode::{
     CsvHeader, Decoded, Format, MAX_RECORD_BYTES, RowShape, complete_csv_records, decode, decode_csv_records,
     decode_ndjson,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metrics;
 
 const DECODE_THREADS: usize = 2;
@@ -82,7 +81,7 @@ pub(super) async fn read(
     let mut position = file.position;
     let mut looked = Looked::AtEnd;
     while let Some(decoded) = decoded_chunks.next().await {
-        let (decoded, end, bytes) = decoded?;
+        let (decoded, end, bytes) = decoded.map_err(in_file(&file.path))?;
         if committer.is_stopped() || !commit(committer, file, decoded, end, &mut position).await? {
             looked = Looked::Stopped;
             break;
@@ -124,11 +123,7 @@ fn start(config: &FileConfig, format: FileFormat, shape: &RowShape, file: &mut O
         FileFormat::Csv => {
             let head = read_head(&file.file).map_err(io_error("read", &file.path))?;
             let is_complete = !config.follow || memchr::memchr(b'\n', &head).is_some();
-            let line = if is_complete {
-                CsvHeader::read(shape, &head).map_err(|error| in_file(error, &file.path))?
-            } else {
-                None
-            };
+            let line = if is_complete { CsvHeader::read(shape, &head).map_err(in_file(&file.path))? } else { None };
             let Some(line) = line else { return Ok(None) };
             if file.position.offset == 0 {
                 (file.position.offset, file.position.lines) = (line.length as u64, line.lines);
@@ -136,16 +131,6 @@ fn start(config: &FileConfig, format: FileFormat, shape: &RowShape, file: &mut O
             Ok(Some(Decoder::Csv(Arc::new(line.header))))
         }
         FileFormat::Parquet => unreachable!("Parquet files are read elsewhere"),
-    }
-}
-
-/// Names the file in what is wrong with all of it.
-fn in_file(error: Error, path: &Path) -> Error {
-    match error {
-        Error::Malformed { format, reason } => {
-            Error::Malformed { format, reason: format!("{}: {reason}", path.display()) }
-        }
-        other => other,
     }
 }
 
