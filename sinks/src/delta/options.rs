@@ -34,5 +34,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 pub(super) fn check(options: &OptionValues, schema: &Schema) -> Vec<Mismatch> {
     let mut mistakes = normal_schema(schema).1;
     mistakes.extend(PartitionBy::of(options, schema).err());
+    // The Delta library takes the address apart once more: %20 in a name would become a space.
+    if let Some(location) =
+        options.text("location").filter(|location| !location.contains("://") && location.contains('%'))
+    {
+        mistakes.push(Mismatch::of("location", "a path without %", format!("'{location}'")));
+    }
     mistakes
 }

@@ -11,7 +11,7 @@ connection.register("read_by_deltalake", table)
 
 def summary(source):
     row = connection.execute(
-        f"""SELECT count(*), count(DISTINCT (device_id, ts, id)),
+        f"""SELECT count(*), count(DISTINCT (device_id, ts, id, temperature)),
                    count(*) FILTER (date = DATE '2026-11-23'),
                    count(*) FILTER (isnan(temperature)), max(note) FILTER (note LIKE 'Gr%')
             FROM {source}"""

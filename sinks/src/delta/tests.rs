@@ -32,11 +32,11 @@ impl Archive {
     }
 
     fn location(&self) -> PathBuf {
-        self.folder.path().join("tables/hall 2 ü%20/readings")
+        self.folder.path().join("tables/hall 2 ü/readings")
     }
 
     fn try_open(&self, schema: arrow::datatypes::SchemaRef) -> crate::Result<Box<dyn Sink>> {
-        let mut options = vec![("location", "tables/hall 2 ü%20/readings"), ("commit_interval", "0 s")];
+        let mut options = vec![("location", "tables/hall 2 ü/readings"), ("commit_interval", "0 s")];
         options.extend(self.options.iter().copied());
         let settings = SinkSettings {
             name: "archive".into(),
@@ -309,11 +309,21 @@ async fn python_reads_every_row_once() {
 }
 
 fn python() -> Option<PathBuf> {
-    let home = PathBuf::from(std::env::var_os("HOME")?);
-    let named = std::env::var_os("THERMOCLINE_PYTHON").map(PathBuf::from);
-    let candidates = [".cache/thermocline-venv/bin/python", ".venv-tc/bin/python"].map(|path| home.join(path));
-    named.into_iter().chain(candidates).find(|python| {
-        let imports = "import deltalake, duckdb, duckdb_extensions, pyarrow";
+    let imports = "import deltalake, duckdb, duckdb_extensions, pyarrow";
+    let is_usable = |python: &PathBuf| {
         Command::new(python).args(["-c", imports]).output().is_ok_and(|output| output.status.success())
-    })
+    };
+    if let Some(named) = std::env::var_os("THERMOCLINE_PYTHON").map(PathBuf::from) {
+        assert!(
+            is_usable(&named),
+            "THERMOCLINE_PYTHON: expected a Python that can {imports}, found {}",
+            named.display()
+        );
+        return Some(named);
+    }
+    let home = PathBuf::from(std::env::var_os("HOME")?);
+    [".cache/thermocline-venv/bin/python", ".venv-tc/bin/python"]
+        .map(|path| home.join(path))
+        .into_iter()
+        .find(is_usable)
 }
