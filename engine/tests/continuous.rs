@@ -1,5 +1,7 @@
 //! Continuous queries over a real log: rows in, rows out, whatever the batches, partitions, crashes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod common;
 
 use common::{Pipeline, Row, rows_of};

@@ -12,3 +12,12 @@ INSERT INTO series
 SELECT window_start, device_id, count(*), avg(temperature), max(temperature), max(vibration)
 FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
 GROUP BY device_id, window_start, window_end;
+
+-- It goes to InfluxDB as well with PLANT_METRICS=influxdb, PLANT_METRICS_URL and PLANT_METRICS_DATABASE.
+CREATE SINK metrics WITH (
+    connector = '${PLANT_METRICS:-blackhole}',
+    url       = '${PLANT_METRICS_URL:-}',
+    database  = '${PLANT_METRICS_DATABASE:-}'
+);
+
+INSERT INTO metrics SELECT * FROM series;

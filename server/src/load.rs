@@ -72,6 +72,13 @@ pub(crate) fn inputs_of(pipeline: &Pipeline, sink: &str) -> Vec<(String, SchemaR
     inserts.map(rows).chain(alerts.map(|alert| (alert.name.clone(), alert_event_schema(), true))).collect()
 }
 
+/// Whether an option counts as given: one that is the empty text, such as `'${VAR:-}'` or `secret('${VAR:-}')` with no
+/// variable, does not, so that one statement fits several connectors.
+fn is_given(value: &OptionValue) -> bool {
+    let (OptionValue::Literal(text) | OptionValue::Secret(text)) = value;
+    !text.is_empty()
+}
+
 /// Options with their secrets resolved; one that is not set stays unresolved, which is enough to check.
 pub(crate) fn sink_options(options: &Options, env: Env<'_>) -> BTreeMap<String, SinkOption> {
     let resolve = |value: &OptionValue| match value {
@@ -81,7 +88,8 @@ pub(crate) fn sink_options(options: &Options, env: Env<'_>) -> BTreeMap<String, 
             _ => SinkOption::UnresolvedSecret,
         },
     };
-    options.iter().map(|(name, entry)| (name.clone(), resolve(&entry.value))).collect()
+    let given = options.iter().filter(|(_, entry)| is_given(&entry.value));
+    given.map(|(name, entry)| (name.clone(), resolve(&entry.value))).collect()
 }
 
 /// Options of a connector that are plain text.
@@ -91,7 +99,7 @@ pub(crate) fn connector_options(options: &Options, env: Env<'_>) -> BTreeMap<Str
         OptionValue::Secret(name) => secrets::resolve(name, env).ok().flatten().unwrap_or_default(),
     };
     // A binding of a door has a prefix; it is no option of the connector.
-    let own = options.iter().filter(|(name, _)| !name.contains('.'));
+    let own = options.iter().filter(|(name, entry)| !name.contains('.') && is_given(&entry.value));
     own.map(|(name, entry)| (name.clone(), text(&entry.value))).collect()
 }
 
@@ -100,7 +108,7 @@ pub(crate) fn connector_options(options: &Options, env: Env<'_>) -> BTreeMap<Str
 pub fn missing_secrets(pipeline: &Pipeline, env: Env<'_>) -> Vec<Diagnostic> {
     let options = pipeline.sinks.values().map(|s| &s.options).chain(pipeline.streams.values().map(|s| &s.options));
     let mut found = Vec::new();
-    for entry in options.flat_map(|options| options.values()) {
+    for entry in options.flat_map(|options| options.values()).filter(|entry| is_given(&entry.value)) {
         let OptionValue::Secret(name) = &entry.value else { continue };
         let problem = match secrets::resolve(name, env) {
             Ok(Some(_)) => continue,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::options::{Mismatch, OptionProblem, OptionSpec, OptionValues, closest, did_you_mean};
 use crate::settings::{SinkOption, SinkSettings};
 use crate::sink::Sink;
-use crate::{console, delta, influxdb, pagerduty, parquet, webhook};
+use crate::{blackhole, console, delta, influxdb, pagerduty, parquet, webhook};
 
 /// What the destination holds after a delivery was repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,9 @@ pub struct Connector {
     pub(crate) open: fn(OpenContext) -> Result<Box<dyn Sink>>,
 }
 
-static CONNECTORS: [&Connector; 6] = [
+static CONNECTORS: [&Connector; 7] = [
     &console::CONNECTOR,
+    &blackhole::CONNECTOR,
     &webhook::CONNECTOR,
     &pagerduty::CONNECTOR,
     &influxdb::CONNECTOR,

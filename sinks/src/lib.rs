@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 mod alert;
+mod blackhole;
 mod columnar;
 mod columns;
 #[doc(hidden)]

@@ -83,18 +83,23 @@ impl PartitionTask {
     }
 
     /// Reads and processes the next rows, not past `until` where one is given.
+    ///
+    /// A checkpoint is taken before the rows that follow it, not after those that lead to it: the windows that these
+    /// closed are gone by then, so that what is cut does not depend on how the rows were cut into steps.
     pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<Step> {
         self.apply_decisions();
+        let checkpoint = self.windows.checkpoint()?;
         let next = self.next_offset();
         let mut limit = STEP_ROWS.min(self.windows.rows_to_checkpoint());
         let stops = until.into_iter().chain(self.decisions.front().map(|d| d.offset));
         for stop in stops {
             limit = limit.min(stop.saturating_sub(next));
         }
+        let idle = Step { checkpoint, ..Step::default() };
         if limit == 0 {
-            return Ok(Step::default());
+            return Ok(idle);
         }
-        let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(Step::default()) };
+        let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(idle) };
         let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
         let late = self.windows.update(times, &rows.output, rows.row_of())?;
         let late = late
@@ -105,10 +110,8 @@ impl PartitionTask {
                 watermark_us: row.watermark_us,
             })
             .collect();
-        // A decision at this very offset came after the checkpoint when it was made.
-        let checkpoint = self.windows.checkpoint()?;
         self.apply_decisions();
-        Ok(Step { rows: rows.input.num_rows() as u64, late, checkpoint })
+        Ok(Step { rows: rows.input.num_rows() as u64, late, checkpoint: idle.checkpoint })
     }
 
     fn apply_decisions(&mut self) {

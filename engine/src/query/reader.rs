@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::UInt32Type;
 use thermocline_log::{Log, PartitionReader, Stream};
 
@@ -24,7 +25,7 @@ pub(crate) struct StageRows {
     pub(crate) start_offset: u64,
     /// The rows read, with the projected columns.
     pub(crate) input: RecordBatch,
-    /// What came of them; the last column is the index of the input row.
+    /// What came of them, in their order; the last column is the index of the input row.
     pub(crate) output: RecordBatch,
 }
 
@@ -81,7 +82,7 @@ impl StageReader {
                 None => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
             }
         };
-        let output = stage.run(count, column).await?;
+        let output = in_row_order(stage.run(count, column).await?)?;
         Ok(Some(StageRows { start_offset: rows.start_offset, input, output }))
     }
 
@@ -104,4 +105,16 @@ impl StageReader {
     pub(crate) fn seek(&mut self, offset: u64) {
         self.reader.seek(offset);
     }
+}
+
+/// The rows sorted by the input row they came of: a join gives them in the order of its table, per batch.
+fn in_row_order(output: RecordBatch) -> Result<RecordBatch> {
+    let rows = output.column(output.num_columns() - 1).as_primitive::<UInt32Type>().values();
+    if rows.is_sorted() {
+        return Ok(output);
+    }
+    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+    // Stable: the rows that one input row became stay as they are.
+    order.sort_by_key(|index| rows[*index as usize]);
+    Ok(take_record_batch(&output, &UInt32Array::from(order))?)
 }

@@ -15,6 +15,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use thermocline_sql::{GroupColumn, WindowedShape, timestamp_type};
 
 use super::assign::Assigner;
+use super::float_extremes::float_extreme;
 
 /// A compiled windowed aggregate; shared by the partitions.
 #[derive(Debug)]
@@ -142,6 +143,9 @@ impl WindowAggregate {
         self.functions
             .iter()
             .map(|f| {
+                if let Some(accumulator) = float_extreme(&f.expr) {
+                    return Ok(accumulator);
+                }
                 if f.expr.groups_accumulator_supported() {
                     return f.expr.create_groups_accumulator();
                 }

@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod assign;
+mod float_extremes;
 mod groups;
 mod operator;
 mod pane;

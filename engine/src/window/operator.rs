@@ -168,18 +168,24 @@ fn assign(
     row_of: &UInt32Array,
 ) -> (RowsByPane, Vec<LateRow>) {
     let mut by_pane: RowsByPane = Vec::new();
-    let mut late = Vec::new();
+    let mut late: Vec<LateRow> = Vec::new();
     let mut current = 0;
+    // A join may have made several rows of a late one; it is late once.
+    let mut add_late = |row: LateRow| {
+        if late.last() != Some(&row) {
+            late.push(row);
+        }
+    };
     for (index, row) in row_of.values().iter().enumerate() {
         let at = *row as usize;
         let watermark_us = watermarks[at];
         if times.is_null(at) {
-            late.push(LateRow { row: *row, watermark_us });
+            add_late(LateRow { row: *row, watermark_us });
             continue;
         }
         match assigner.assign(times.value(at), watermark_us) {
             Assignment::Uncovered => {}
-            Assignment::Late => late.push(LateRow { row: *row, watermark_us }),
+            Assignment::Late => add_late(LateRow { row: *row, watermark_us }),
             Assignment::Pane(key) => {
                 if by_pane.get(current).is_none_or(|(k, _)| *k != key) {
                     current = by_pane.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
@@ -263,9 +269,11 @@ impl WindowOperator {
             .flat_map(|(n, p)| p.panes.keys().filter(|key| assigner.covers(**key, end_us)).map(move |key| (n, *key)))
             .collect();
         // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
-        // before depends on when its first window closed.
+        // before depends on when its first window closed. So does, with several partitions, that of a tumbling one: it
+        // may have waited for another partition while its own passed a checkpoint.
         if let [(n, key)] = covering[..]
             && assigner.is_tumbling()
+            && partitions.len() == 1
         {
             let pane = partitions[n].panes.remove(&key).expect("listed above");
             match pane.into_uncut() {

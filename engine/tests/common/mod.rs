@@ -1,16 +1,19 @@
 //! A pipeline over a log in a temporary folder, for tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod crash_disk;
+
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::json::LineDelimitedWriter;
 use futures::TryStreamExt;
-use thermocline_engine::{Clock, Engine, EngineSettings};
-use thermocline_log::{Commit, Log, LogOptions};
-use thermocline_sql::SourceFile;
+use thermocline_engine::{Clock, Engine, EngineSettings, Error};
+use thermocline_log::{Commit, Disk, Log, LogOptions, OsDisk, Stream};
+use thermocline_sql::{QueryShape, SourceFile};
 
 /// A reading.
 #[derive(Debug, Clone)]
@@ -36,13 +39,22 @@ impl Clock for ManualClock {
     }
 }
 
-/// A running pipeline.
+/// A pipeline; it starts when it is first used.
 pub struct Pipeline {
     sql: String,
     checkpoint_rows: Option<u64>,
+    disk: Arc<dyn Disk>,
     pub clock: Arc<ManualClock>,
     dir: tempfile::TempDir,
-    running: Option<(Log, Engine)>,
+    running: Option<Running>,
+}
+
+/// A started pipeline.
+pub struct Running {
+    pub log: Log,
+    pub engine: Engine,
+    /// The stream that each continuous query reads.
+    reads: HashMap<String, String>,
 }
 
 impl Pipeline {
@@ -50,6 +62,7 @@ impl Pipeline {
         Self {
             sql: sql.to_owned(),
             checkpoint_rows: None,
+            disk: Arc::new(OsDisk),
             clock: Arc::default(),
             dir: tempfile::tempdir().unwrap(),
             running: None,
@@ -61,72 +74,134 @@ impl Pipeline {
         self
     }
 
-    pub async fn start(&mut self) -> &mut (Log, Engine) {
+    /// From the next start on, the log is on this disk.
+    pub fn set_disk(&mut self, disk: Arc<dyn Disk>) {
+        self.disk = disk;
+    }
+
+    /// The folder that relative locations start from.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Adds a statement; what is wrong with the pipeline then, if anything, and the statement is not added.
+    pub async fn add_statement(&mut self, sql: &str) -> Result<(), String> {
+        let before = self.sql.len();
+        self.sql.push_str(sql);
+        self.sql.push_str(";\n");
+        let checked = self.check().await.map(|_| ());
+        if checked.is_err() {
+            self.sql.truncate(before);
+        }
+        checked
+    }
+
+    async fn check(&self) -> Result<thermocline_sql::Pipeline, String> {
+        let files = [SourceFile { path: self.dir.path().join("test.sql"), text: self.sql.clone() }];
+        let checked = thermocline_sql::check(&files, &|_| None);
+        let text: Vec<String> = checked.diagnostics.iter().map(|d| d.render(&files)).collect();
+        let pipeline = checked.pipeline.ok_or_else(|| text.join("\n"))?;
+        let failures = thermocline_engine::check(&pipeline).await;
+        match failures.first() {
+            None => Ok(pipeline),
+            Some((_, error)) => Err(error.to_string()),
+        }
+    }
+
+    pub async fn start(&mut self) -> &mut Running {
         if self.running.is_none() {
-            let file = SourceFile { path: "test.sql".into(), text: self.sql.clone() };
-            let files = [file];
-            let checked = thermocline_sql::check(&files, &|_| None);
-            let text: Vec<String> = checked.diagnostics.iter().map(|d| d.render(&files)).collect();
-            let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{}", text.join("\n")));
-            let log = Log::open(self.dir.path(), LogOptions::default()).unwrap();
-            let engine = Engine::start(EngineSettings {
-                log: log.clone(),
-                pipeline,
-                clock: self.clock.clone(),
-                deployment: "test".into(),
-                checkpoint_rows: self.checkpoint_rows,
-            })
-            .await
-            .unwrap();
-            self.running = Some((log, engine));
+            self.try_start().await.unwrap();
         }
         self.running.as_mut().unwrap()
     }
 
-    pub async fn append(&mut self, rows: &[Row]) {
-        let (log, _) = self.start().await;
-        let stream = log.stream("readings").unwrap();
-        let mut commit = Commit::new();
-        commit.append(stream.id(), batch(rows, &stream));
-        log.commit(commit).await.unwrap();
+    pub async fn try_start(&mut self) -> Result<(), Error> {
+        let pipeline = self.check().await.unwrap_or_else(|text| panic!("{text}"));
+        let options = LogOptions { disk: Arc::clone(&self.disk), ..LogOptions::default() };
+        let log = Log::open(self.dir.path().join("log"), options)?;
+        let stream = |shape: &QueryShape| match shape {
+            QueryShape::Stateless { stream, .. } => stream.clone(),
+            QueryShape::Windowed(shape) => shape.stream.clone(),
+        };
+        let inserts = pipeline.queries.iter().map(|q| (q.name.clone(), stream(&q.shape)));
+        let alerts = pipeline.alerts.values().map(|a| (format!("alert.{}", a.name), stream(&a.shape)));
+        let reads = inserts.chain(alerts).collect();
+        let settings = EngineSettings {
+            log: log.clone(),
+            pipeline,
+            clock: self.clock.clone(),
+            deployment: "test".into(),
+            checkpoint_rows: self.checkpoint_rows,
+        };
+        match Engine::start(settings).await {
+            Ok(engine) => {
+                self.running = Some(Running { log, engine, reads });
+                Ok(())
+            }
+            Err(error) => {
+                let _ = log.close().await;
+                Err(error)
+            }
+        }
     }
 
-    /// Waits until every query has read everything.
-    pub async fn settle(&mut self) {
-        let (log, engine) = self.running.as_ref().unwrap();
-        let stream = log.stream("readings").unwrap();
-        let rows: u64 = (0..stream.partitions()).map(|p| log.range(stream.id(), p).unwrap().end).sum();
-        let started: Vec<_> = engine.status().map(|(_, status)| Arc::clone(status)).collect();
-        while started.iter().any(|status| status.position() < rows) {
-            for status in &started {
-                assert_eq!(status.error(), None);
+    pub async fn append(&mut self, rows: &[Row]) {
+        let stream = self.start().await.log.stream("readings").unwrap();
+        self.append_batch("readings", readings_batch(rows, &stream)).await.unwrap();
+    }
+
+    pub async fn append_batch(&mut self, stream: &str, rows: RecordBatch) -> Result<(), thermocline_log::Error> {
+        let log = &self.start().await.log;
+        let mut commit = Commit::new();
+        commit.append(log.stream(stream).unwrap().id(), rows);
+        log.commit(commit).await.map(|_| ())
+    }
+
+    /// Rows of a stream that are durable.
+    pub async fn rows_in(&mut self, stream: &str) -> u64 {
+        let running = self.start().await;
+        durable_rows(&running.log, stream)
+    }
+
+    /// Waits until every query has read everything, also what the others wrote; `Err` when one fails.
+    pub async fn try_settle(&mut self) -> Result<(), String> {
+        let Running { log, engine, reads } = self.running.as_ref().unwrap();
+        // In the order rows flow: a query that has read all has also written all.
+        for (name, status) in engine.status() {
+            while status.position() < durable_rows(log, &reads[name]) {
+                if let Some(error) = status.error() {
+                    return Err(error);
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
+        Ok(())
+    }
+
+    pub async fn settle(&mut self) {
+        self.try_settle().await.unwrap();
     }
 
     /// Ends the engine without a word and closes the log as it is.
     pub async fn crash(&mut self) {
-        let (log, engine) = self.running.take().unwrap();
-        engine.abort().await;
-        log.close().await.unwrap();
+        if let Some(Running { log, engine, .. }) = self.running.take() {
+            engine.abort().await;
+            // A log whose disk has failed says so.
+            let _ = log.close().await;
+        }
     }
 
-    /// Lets every query read to the end and returns all streams' rows.
+    /// Lets every query read to the end and close its windows; the log stays.
+    pub async fn finish_queries(&mut self) -> Result<(), Error> {
+        self.start().await.engine.finish().await
+    }
+
+    /// Lets every query read to the end and returns all streams' rows, partition after partition.
     pub async fn finish(mut self) -> HashMap<String, Vec<String>> {
-        let (log, engine) = self.start().await;
-        engine.finish().await.unwrap();
-        let mut streams = HashMap::new();
-        for stream in log.streams() {
-            let mut lines = Vec::new();
-            for partition in 0..stream.partitions() {
-                let mut reader = log.reader(stream.id(), partition, 0, None).unwrap();
-                while let Some(rows) = reader.next(10_000).unwrap() {
-                    lines.extend(json_lines(&rows.batch));
-                }
-            }
-            streams.insert(stream.name().to_owned(), lines);
-        }
+        self.finish_queries().await.unwrap();
+        let log = self.start().await.log.clone();
+        let streams = log.streams().into_iter().map(|stream| (stream.name().to_owned(), rows_of(&read(&log, &stream))));
+        let streams = streams.collect();
         log.close().await.unwrap();
         streams
     }
@@ -145,19 +220,40 @@ impl Pipeline {
 
     /// Waits until a stream of one partition holds this many rows.
     pub async fn wait_for_rows(&mut self, stream: &str, rows: u64) {
-        let (log, _) = self.running.as_ref().unwrap();
+        let log = &self.running.as_ref().unwrap().log;
         let stream = log.stream(stream).unwrap();
         let mut reader = log.reader(stream.id(), 0, rows - 1, None).unwrap();
         reader.wait().await;
     }
 
     pub async fn query(&mut self, sql: &str) -> Vec<RecordBatch> {
-        let (_, engine) = self.start().await;
-        engine.adhoc().query(sql).await.unwrap().try_collect().await.unwrap()
+        self.try_query(sql).await.unwrap()
+    }
+
+    pub async fn try_query(&mut self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
+        let rows = self.start().await.engine.adhoc().query(sql).await?;
+        Ok(rows.try_collect().await?)
     }
 }
 
-fn batch(rows: &[Row], stream: &thermocline_log::Stream) -> RecordBatch {
+fn durable_rows(log: &Log, stream: &str) -> u64 {
+    let stream = log.stream(stream).unwrap();
+    (0..stream.partitions()).map(|p| log.range(stream.id(), p).unwrap().end).sum()
+}
+
+/// All rows of a stream, partition after partition.
+pub fn read(log: &Log, stream: &Stream) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    for partition in 0..stream.partitions() {
+        let mut reader = log.reader(stream.id(), partition, 0, None).unwrap();
+        while let Some(rows) = reader.next(10_000).unwrap() {
+            batches.push(rows.batch);
+        }
+    }
+    batches
+}
+
+pub fn readings_batch(rows: &[Row], stream: &Stream) -> RecordBatch {
     let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.ts_ms * 1000)).with_timezone("UTC");
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.device))),

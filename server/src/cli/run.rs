@@ -51,13 +51,15 @@ async fn try_run(args: RunArgs) -> Result<(), Error> {
     let mut progress = Progress::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut sources_ended = false;
+    let mut failure = None;
     loop {
         tokio::select! {
             () = signals.any() => break,
             _ = tick.tick() => progress.show(&server.report()),
             ended = server.sources_ended(), if !sources_ended => {
-                ended?;
                 sources_ended = true;
+                failure = ended.err();
+                // A server goes on without the source that failed; a run that is to end with it has failed.
                 if args.exit_when_done {
                     break;
                 }
@@ -66,9 +68,10 @@ async fn try_run(args: RunArgs) -> Result<(), Error> {
     }
     progress.show(&server.report());
     let ending = async {
-        match sources_ended && args.exit_when_done {
-            true => server.finish().await,
-            false => server.stop().await,
+        match failure {
+            None if sources_ended && args.exit_when_done => server.finish().await,
+            None => server.stop().await,
+            Some(error) => server.stop().await.and(if args.exit_when_done { Err(error) } else { Ok(()) }),
         }
     };
     tokio::select! {

@@ -54,10 +54,8 @@ impl Archive {
 
     async fn files(&self) -> Vec<PathBuf> {
         let table = self.table().await;
-        let uris: Vec<String> = table.get_file_uris().unwrap().collect();
-        uris.into_iter()
-            .map(|uri| Url::parse(&uri).ok().and_then(|url| url.to_file_path().ok()).unwrap_or_else(|| uri.into()))
-            .collect()
+        let views = table.snapshot().unwrap().log_data();
+        views.into_iter().map(|file| self.location().join(file.path().as_ref())).collect()
     }
 }
 

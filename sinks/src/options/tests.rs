@@ -120,7 +120,7 @@ fn every_mistake_says_what_was_expected_and_found() {
         (
             "parket",
             vec![],
-            "connector: expected one of console, webhook, pagerduty, influxdb, parquet, delta, found 'parket' (did you mean 'parquet'?)",
+            "connector: expected one of console, blackhole, webhook, pagerduty, influxdb, parquet, delta, found 'parket' (did you mean 'parquet'?)",
         ),
     ] {
         assert_eq!(problem(connector, &options), expected);

@@ -1,0 +1,348 @@
+//! Windowed aggregates against a batch engine: random rows with disorder, duplicates, NULL, NaN and late ones through
+//! TUMBLE and HOP; DuckDB computes the same over the rows that are not late, by the definition of a window.
+//!
+//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use common::{Pipeline, read};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+const CASES: u64 = 24;
+/// Windows reach back before 1970 from here.
+const BASE_US: i64 = -40_000_000;
+
+#[derive(Debug, Clone)]
+struct Reading {
+    key: Option<String>,
+    time_us: i64,
+    value: Option<f64>,
+    count: Option<i64>,
+}
+
+/// A query over one stream.
+#[derive(Debug, Clone, Copy)]
+struct Query {
+    slide_us: i64,
+    size_us: i64,
+    keyed: bool,
+    filtered: bool,
+}
+
+impl Query {
+    fn sql(&self, name: &str) -> String {
+        let (slide, size) = (self.slide_us, self.size_us);
+        let window = match slide == size {
+            true => format!("TUMBLE(readings, ts, INTERVAL '{size} microseconds')"),
+            false => format!("HOP(readings, ts, INTERVAL '{slide} microseconds', INTERVAL '{size} microseconds')"),
+        };
+        let key = if self.keyed { "key" } else { "CAST(NULL AS TEXT)" };
+        let group = if self.keyed { "key, " } else { "" };
+        let filter = if self.filtered { "WHERE n > 2" } else { "" };
+        format!(
+            "CREATE STREAM {name} (s TIMESTAMP, key TEXT, n BIGINT, vs BIGINT, low DOUBLE, high DOUBLE, total DOUBLE,
+                mean DOUBLE, spread DOUBLE, ns BIGINT, sum_n BIGINT, some DOUBLE);
+             INSERT INTO {name} SELECT window_start, {key}, count(*), count(v), min(v), max(v), sum(v), avg(v),
+                stddev(v), count(DISTINCT n), sum(n), sum(v) FILTER (WHERE n > 5)
+             FROM {window} {filter} GROUP BY {group} window_start, window_end;"
+        )
+    }
+}
+
+/// One random stream with the queries over it.
+struct Case {
+    seed: u64,
+    delay_us: i64,
+    rows: Vec<Reading>,
+    queries: Vec<Query>,
+}
+
+impl Case {
+    fn random(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let delay_us = [0, 1, 500_000, 2_000_000][random.random_range(0..4)];
+        let keys = random.random_range(1..6);
+        let mut now_us = BASE_US;
+        let mut rows: Vec<Reading> = Vec::new();
+        for _ in 0..random.random_range(1..700) {
+            now_us += random.random_range(0..400_000);
+            let disorder = match random.random_range(0..20) {
+                0 => random.random_range(0..20_000_000),
+                1..5 => random.random_range(0..=delay_us),
+                _ => 0,
+            };
+            let value = match random.random_range(0..25) {
+                0 => None,
+                1 => Some(f64::NAN),
+                2 => Some(f64::NEG_INFINITY),
+                3 => Some(-0.0),
+                _ => Some(random.random_range(-1000..1000) as f64 / 8.0),
+            };
+            let row = match rows.last() {
+                Some(last) if random.random_range(0..15) == 0 => last.clone(),
+                _ => Reading {
+                    key: (random.random_range(0..10) > 0).then(|| format!("k{}", random.random_range(0..keys))),
+                    time_us: now_us - disorder,
+                    value,
+                    count: (random.random_range(0..8) > 0).then(|| random.random_range(0..9)),
+                },
+            };
+            rows.push(row);
+        }
+        let sizes = [1_000_000, 700_000, 5_000_000, 10_000_000, 3_000_000];
+        let queries = (0..3).map(|n| {
+            let size_us: i64 = sizes[random.random_range(0..sizes.len())];
+            let slide_us = match (n, random.random_range(0..3)) {
+                (0, _) => size_us,
+                (_, 0) => size_us / 4,
+                (_, 1) => size_us * 2 / 3,
+                _ => size_us * 2,
+            };
+            Query { slide_us, size_us, keyed: random.random(), filtered: random.random_range(0..3) == 0 }
+        });
+        let queries = queries.collect();
+        Self { seed, delay_us, rows, queries }
+    }
+
+    fn sql(&self, partitions: u32) -> String {
+        let mut sql = format!(
+            "CREATE STREAM readings (key TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, n BIGINT,
+                WATERMARK FOR ts AS ts - INTERVAL '{} microseconds'
+             ) PARTITION BY (key) WITH (partitions = {partitions}, idle_timeout = 'none');",
+            self.delay_us
+        );
+        for (n, query) in self.queries.iter().enumerate() {
+            sql += &query.sql(&format!("out{n}"));
+        }
+        sql
+    }
+
+    fn batch(rows: &[Reading], schema: &arrow::datatypes::SchemaRef) -> RecordBatch {
+        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.key.clone()))),
+            Arc::new(times),
+            Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.value))),
+            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.count))),
+        ];
+        RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
+    }
+
+    /// Runs the queries with the rows in batches of a size; the rows of each partition, in their order, come with it.
+    async fn run(&self, partitions: u32, batch: usize) -> Outcome {
+        let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(50);
+        let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
+        for rows in self.rows.chunks(batch) {
+            pipeline.append_batch("readings", Self::batch(rows, &schema)).await.unwrap();
+            // Small steps: the engine sees each batch by itself.
+            pipeline.settle().await;
+        }
+        pipeline.finish_queries().await.unwrap();
+        let log = pipeline.start().await.log.clone();
+        let stream = log.stream("readings").unwrap();
+        let partition_of = (0..partitions).map(|partition| {
+            let mut reader = log.reader(stream.id(), partition, 0, Some(vec![0, 1, 2, 3])).unwrap();
+            let mut rows = Vec::new();
+            while let Some(found) = reader.next(10_000).unwrap() {
+                rows.extend(readings(&found.batch));
+            }
+            rows
+        });
+        let partitions = partition_of.collect();
+        let outputs = (0..self.queries.len()).map(|n| read(&log, &log.stream(&format!("out{n}")).unwrap()));
+        let late = common::rows_of(&read(&log, &log.stream("late.readings").unwrap())).len();
+        let outputs = outputs.map(|batches| batches.iter().flat_map(cells).collect()).collect();
+        Outcome { partitions, outputs, late }
+    }
+}
+
+struct Outcome {
+    partitions: Vec<Vec<Reading>>,
+    /// Per query, rows as JSON arrays, NaN and infinities as text.
+    outputs: Vec<Vec<Value>>,
+    late: usize,
+}
+
+fn readings(batch: &RecordBatch) -> Vec<Reading> {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+    let keys = batch.column(0).as_string::<i32>().iter();
+    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().iter();
+    let values = batch.column(2).as_primitive::<Float64Type>().iter();
+    let counts = batch.column(3).as_primitive::<Int64Type>().iter();
+    keys.zip(times)
+        .zip(values.zip(counts))
+        .map(|((key, time), (value, count))| Reading {
+            key: key.map(str::to_owned),
+            time_us: time.unwrap(),
+            value,
+            count,
+        })
+        .collect()
+}
+
+fn cells(batch: &RecordBatch) -> Vec<Value> {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+    let cell = |column: &ArrayRef, row: usize| match column.data_type() {
+        _ if column.is_null(row) => Value::Null,
+        DataType::Timestamp(..) => json!(column.as_primitive::<TimestampMicrosecondType>().value(row)),
+        DataType::Int64 => json!(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => float(column.as_primitive::<Float64Type>().value(row)),
+        _ => json!(column.as_string::<i32>().value(row)),
+    };
+    (0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect()).collect()
+}
+
+fn float(value: f64) -> Value {
+    match value.is_finite() {
+        true => json!(value),
+        false if value.is_nan() => json!("nan"),
+        false => json!(if value > 0.0 { "inf" } else { "-inf" }),
+    }
+}
+
+/// The rows with the windows that take each of them: a window that ends at or before the watermark which the rows before
+/// it in its own partition have made takes it no more. `None` for a row that all its windows have left behind.
+fn admitted(partition: &[Reading], query: &Query, delay_us: i64) -> (Vec<Value>, usize) {
+    let mut watermark_us = i64::MIN;
+    let mut rows = Vec::new();
+    let mut late = 0;
+    for row in partition {
+        let mut start_us = row.time_us.div_euclid(query.slide_us) * query.slide_us;
+        let (mut covered, mut taken) = (false, false);
+        let kept = !query.filtered || row.count.is_some_and(|n| n > 2);
+        while start_us + query.size_us > row.time_us {
+            covered = true;
+            if kept && start_us + query.size_us > watermark_us {
+                taken = true;
+                rows.push(json!([start_us, row.key, row.value.map(float), row.count]));
+            }
+            start_us -= query.slide_us;
+        }
+        if kept && covered && !taken {
+            late += 1;
+        }
+        watermark_us = watermark_us.max(row.time_us - delay_us);
+    }
+    (rows, late)
+}
+
+/// Groups what `admitted` gave; one process for all requests.
+const DUCKDB: &str = r#"
+import json, sys
+import duckdb
+db = duckdb.connect()
+db.execute("SET threads = 1")
+for line in sys.stdin:
+    request = json.loads(line)
+    db.execute("CREATE OR REPLACE TABLE r (s BIGINT, key TEXT, v DOUBLE, n BIGINT)")
+    if request["rows"]:
+        columns = list(zip(*request["rows"]))
+        values = [None if v is None else float(v) for v in columns[2]]
+        db.execute("INSERT INTO r SELECT unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::DOUBLE[]), unnest(?::BIGINT[])",
+                   [list(columns[0]), list(columns[1]), values, list(columns[3])])
+    key = "key" if request["keyed"] else "NULL::TEXT"
+    found = db.execute(f"""SELECT s, {key} AS k, count(*), count(v), min(v), max(v), sum(v), avg(v),
+        CASE WHEN count(*) FILTER (WHERE isnan(v) OR isinf(v)) > 0 THEN 'nan'::DOUBLE ELSE stddev_samp(CASE WHEN isfinite(v) THEN v END) END,
+        count(DISTINCT n), sum(n)::BIGINT, sum(v) FILTER (WHERE n > 5)
+        FROM r GROUP BY s, k ORDER BY s, k NULLS FIRST""").fetchall()
+    text = lambda v: str(v) if isinstance(v, float) and (v != v or abs(v) == float("inf")) else v
+    print(json.dumps([[text(v) for v in row] for row in found]), flush=True)
+"#;
+
+fn python() -> PathBuf {
+    let default = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/thermocline/venv/bin/python");
+    std::env::var_os("THERMOCLINE_PYTHON").map_or_else(default, PathBuf::from)
+}
+
+fn duckdb(requests: &[Value]) -> Vec<Vec<Value>> {
+    let mut process = Command::new(python())
+        .args(["-c", DUCKDB])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/install-test-tools", python().display()));
+    let mut input = process.stdin.take().unwrap();
+    let lines: Vec<String> = requests.iter().map(ToString::to_string).collect();
+    let writer = std::thread::spawn(move || {
+        for line in lines {
+            writeln!(input, "{line}").unwrap();
+        }
+    });
+    let output = process.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success(), "python with the module duckdb; run scripts/install-test-tools");
+    let answers = String::from_utf8(output.stdout).unwrap();
+    answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn same(found: &Value, expected: &Value) -> bool {
+    match (found, expected) {
+        (Value::Array(found), Value::Array(expected)) => {
+            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same(f, e))
+        }
+        (Value::Number(found), Value::Number(expected)) if found.is_f64() || expected.is_f64() => {
+            let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
+            (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
+        }
+        _ => found == expected,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
+    let seeds: Vec<u64> = match std::env::var("THERMOCLINE_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (0..CASES).collect(),
+    };
+    let mut requests = Vec::new();
+    let mut checks: Vec<(String, Query, Vec<Value>)> = Vec::new();
+    for seed in seeds {
+        let case = Case::random(seed);
+        for partitions in [1, 3] {
+            let whole = case.run(partitions, usize::MAX).await;
+            for batch in [1 + (seed as usize * 7) % 23, 100] {
+                let split = case.run(partitions, batch).await;
+                let place = format!("seed {seed}, {partitions} partitions, batches of {batch}");
+                assert_eq!(split.outputs, whole.outputs, "{place}");
+                assert_eq!(split.late, whole.late, "{place}");
+            }
+            let mut late = 0;
+            for (n, query) in case.queries.iter().enumerate() {
+                let mut rows = Vec::new();
+                for partition in &whole.partitions {
+                    let (taken, too_late) = admitted(partition, query, case.delay_us);
+                    rows.extend(taken);
+                    late += too_late;
+                }
+                requests.push(json!({ "rows": rows, "keyed": query.keyed }));
+                let place = format!("seed {}, {partitions} partitions, query {n}", case.seed);
+                checks.push((place, *query, whole.outputs[n].clone()));
+            }
+            assert_eq!(whole.late, late, "late rows, seed {seed}, {partitions} partitions");
+        }
+    }
+    let answers = duckdb(&requests);
+    assert_eq!(answers.len(), checks.len());
+    let mut windows = BTreeSet::new();
+    for ((place, query, found), expected) in checks.iter().zip(&answers) {
+        for (n, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert!(same(found, expected), "{place} {query:?}, row {n}: found {found}, expected {expected}");
+        }
+        assert_eq!(found.len(), expected.len(), "{place} {query:?}");
+        windows.insert(found.len());
+    }
+    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || windows.len() > 20, "the cases differ: {windows:?}");
+}

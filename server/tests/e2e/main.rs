@@ -1,0 +1,13 @@
+//! The real binary, end to end: real input, real files, real servers where there are any to install.
+//!
+//! One test binary for all of it, so that it is linked once. Whoever looks for a behaviour finds it by the module's name.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod alerts;
+mod archive;
+mod duckdb;
+mod examples;
+mod influxdb;
+mod lifecycle;
+mod mistakes;
+mod support;
