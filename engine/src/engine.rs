@@ -15,7 +15,10 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
-use crate::query::{Control, Counters, Emitter, QueryStatus, StatelessQuery, WindowedQuery, WindowedSettings};
+use crate::query::{
+    Control, Counters, Emitter, QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings,
+    failed_schema, failed_stream_name,
+};
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::order::in_flow_order;
@@ -140,11 +143,12 @@ impl Engine {
         let tables = Arc::new(Tables::load(pipeline.tables.values(), Arc::clone(&clock)).await?);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
-        let mut streams = HashMap::new();
-        for definition in pipeline.streams.values() {
-            streams.insert(definition.name.clone(), create_streams(&log, definition).await?);
-        }
+        // From here on a failure drops an engine, which knows how to end its threads.
         let mut engine = Self { log, pipeline, tables, running: Vec::new(), runtime: Some(runtime) };
+        let mut streams = HashMap::new();
+        for definition in engine.pipeline.streams.values() {
+            streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
+        }
         let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
         let mut opened = Vec::new();
         for query in in_flow_order(&ContinuousQuery::all(&engine.pipeline))? {
@@ -296,13 +300,19 @@ impl Opener<'_> {
         let counters = Counters::new(&name, Arc::clone(&status));
         let Engine { log, pipeline, tables, .. } = self.engine;
         let streams = self.streams.get(query.reads()).expect("the checker resolved every stream").clone();
+        let spec = streams.stream.spec();
+        let failed = StreamSpec {
+            retention: spec.retention,
+            ..StreamSpec::new(failed_stream_name(&name), failed_schema(streams.stream.schema()))
+        };
+        let failed = log.create_stream(failed).await?;
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &stage, true).await?;
-                let tables = Arc::clone(tables);
-                let query = StatelessQuery::open(&name, log, streams.stream, stage, emitter, tables, counters)?;
-                Opened::Stateless(Box::new(query))
+                let (stream, tables) = (streams.stream, Arc::clone(tables));
+                let settings = StatelessSettings { name: &name, log, stream, failed, tables, counters };
+                Opened::Stateless(Box::new(StatelessQuery::open(settings, stage, emitter)?))
             }
             QueryShape::Windowed(shape) => {
                 let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
@@ -316,6 +326,7 @@ impl Opener<'_> {
                     log,
                     stream: streams.stream,
                     late: streams.late,
+                    failed,
                     tables: Arc::clone(tables),
                     clock: Arc::clone(&self.clock),
                     counters,

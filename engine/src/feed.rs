@@ -141,6 +141,12 @@ impl Feed {
             Source::Query { reader, stage, tables } => {
                 tables.refresh().await;
                 let Some(rows) = reader.next(max_rows, stage).await? else { return Ok(None) };
+                if !rows.failed.is_empty() {
+                    let failed = rows.failed.len() as u64;
+                    let reason = rows.failed[0].reason.as_str();
+                    metrics::counter!("thermocline_query_failed_rows_total", "query" => self.name.clone()).increment(failed);
+                    tracing::warn!(query = self.name, failed, reason, "rows that the query fails on are kept out");
+                }
                 let start_offset = rows.start_offset;
                 let end_offset = start_offset + rows.input.num_rows() as u64;
                 let offsets = rows.row_of().values().iter().map(|row| start_offset + u64::from(*row)).collect();

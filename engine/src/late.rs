@@ -39,16 +39,21 @@ pub(crate) struct LateOffset {
 
 /// The late rows with all their columns, read again from the log: a query reads only the columns that it needs.
 pub(crate) fn late_rows(log: &Log, stream: &Stream, query: &str, late: &[LateOffset]) -> Result<RecordBatch> {
-    let mut rows = Vec::with_capacity(late.len());
-    for row in late {
-        let mut reader = log.reader(stream.id(), row.partition, row.offset, None)?;
-        let found = reader.next(1)?.expect("a query reads durable rows only, and retention waits for its cursor");
-        rows.push(found.batch);
-    }
-    let own = concat_batches(stream.schema(), &rows)?;
+    let own = rows_at(log, stream, late.iter().map(|row| (row.partition, row.offset)))?;
     let queries: ArrayRef = Arc::new(StringArray::from_iter_values(late.iter().map(|_| query)));
     let watermarks = late.iter().map(|row| (row.watermark_us != NO_WATERMARK).then_some(row.watermark_us));
     let watermarks: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter(watermarks).with_timezone("UTC"));
     let columns = own.columns().iter().cloned().chain([queries, watermarks]).collect();
     Ok(RecordBatch::try_new(late_schema(stream.schema()), columns)?)
+}
+
+/// The rows at these partitions and offsets, with all columns.
+pub(crate) fn rows_at(log: &Log, stream: &Stream, places: impl Iterator<Item = (u32, u64)>) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for (partition, offset) in places {
+        let mut reader = log.reader(stream.id(), partition, offset, None)?;
+        let found = reader.next(1)?.expect("a query reads durable rows only, and retention waits for its cursor");
+        rows.push(found.batch);
+    }
+    Ok(concat_batches(stream.schema(), &rows)?)
 }

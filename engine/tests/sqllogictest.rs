@@ -140,7 +140,9 @@ fn output(batches: &[RecordBatch]) -> DBOutput<Kind> {
                 text if text.is_empty() => "(empty)".to_owned(),
                 text => text,
             };
-            rows.push(columns.iter().map(cell).collect());
+            let cells: Vec<String> = columns.iter().map(cell).collect();
+            // A plan has lines of its own.
+            rows.extend(cells.join("\t").trim_end().lines().map(|line| vec![line.to_owned()]));
         }
     }
     DBOutput::Rows { types, rows }

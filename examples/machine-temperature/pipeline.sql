@@ -38,14 +38,15 @@ SELECT window_start, count(*), avg(value), min(value), max(value)
 FROM TUMBLE(machine, timestamp, INTERVAL '1 hour')
 GROUP BY window_start, window_end;
 
--- They go to InfluxDB as well with MACHINE_METRICS=influxdb, MACHINE_METRICS_URL and MACHINE_METRICS_DATABASE.
-CREATE SINK metrics WITH (
+-- They go to InfluxDB as well, as the measurement machine_hourly, with MACHINE_METRICS=influxdb, MACHINE_METRICS_URL and
+-- MACHINE_METRICS_DATABASE.
+CREATE SINK machine_hourly WITH (
     connector = '${MACHINE_METRICS:-blackhole}',
     url       = '${MACHINE_METRICS_URL:-}',
     database  = '${MACHINE_METRICS_DATABASE:-}'
 );
 
-INSERT INTO metrics SELECT * FROM hourly;
+INSERT INTO machine_hourly SELECT * FROM hourly;
 
 -- Cold: every row, in a Delta table that DuckDB and warehouses read.
 CREATE SINK archive WITH (connector = 'delta', location = '${MACHINE_ARCHIVE:-machine-archive}', partition_by = 'date');

@@ -13,11 +13,12 @@ SELECT window_start, device_id, count(*), avg(temperature), max(temperature), ma
 FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
 GROUP BY device_id, window_start, window_end;
 
--- It goes to InfluxDB as well with PLANT_METRICS=influxdb, PLANT_METRICS_URL and PLANT_METRICS_DATABASE.
-CREATE SINK metrics WITH (
+-- It goes to InfluxDB as well, as the measurement plant_series, with PLANT_METRICS=influxdb, PLANT_METRICS_URL and
+-- PLANT_METRICS_DATABASE.
+CREATE SINK plant_series WITH (
     connector = '${PLANT_METRICS:-blackhole}',
     url       = '${PLANT_METRICS_URL:-}',
     database  = '${PLANT_METRICS_DATABASE:-}'
 );
 
-INSERT INTO metrics SELECT * FROM series;
+INSERT INTO plant_series SELECT * FROM series;

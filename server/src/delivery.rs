@@ -8,7 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use thermocline_engine::{Engine, Feed as EngineFeed};
 use thermocline_log::{Commit, Log, Stream, StreamId, StreamSpec};
-use thermocline_sinks::{Error as SinkError, Feed, FeedId, FeedRows, Ledger, Phase, RejectedRow, Runner, SinkSettings, SinkStatus};
+use thermocline_sinks::{
+    Error as SinkError, Feed, FeedId, FeedRows, Ledger, Phase, RejectedRow, Runner, SinkSettings, SinkStatus,
+};
 use thermocline_sql::{Pipeline, SinkDef, timestamp_type};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,7 +28,13 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     /// Starts a runner for every query and alert into every sink.
-    pub(crate) async fn start(engine: &Engine, log: &Log, pipeline: &Pipeline, deployment: &str, env: Env<'_>) -> Result<Self> {
+    pub(crate) async fn start(
+        engine: &Engine,
+        log: &Log,
+        pipeline: &Pipeline,
+        deployment: &str,
+        env: Env<'_>,
+    ) -> Result<Self> {
         let (phase, phases) = watch::channel(Phase::Run);
         let mut deliveries = Self { phase, runners: JoinSet::new(), status: Vec::new() };
         for sink in pipeline.sinks.values() {
@@ -80,7 +88,14 @@ async fn register(log: &Log, cursor: &str, feeds: &[EngineFeed]) -> Result<()> {
     Ok(())
 }
 
-fn runner(log: &Log, sink: &SinkDef, rejected: &Stream, feeds: Vec<EngineFeed>, deployment: &str, env: Env<'_>) -> Result<Runner> {
+fn runner(
+    log: &Log,
+    sink: &SinkDef,
+    rejected: &Stream,
+    feeds: Vec<EngineFeed>,
+    deployment: &str,
+    env: Env<'_>,
+) -> Result<Runner> {
     let cursor = cursor_name(sink, &feeds[0]);
     let source = feeds[0].source_stream().id();
     let feeds: Vec<LogFeed> = feeds
@@ -99,8 +114,8 @@ fn runner(log: &Log, sink: &SinkDef, rejected: &Stream, feeds: Vec<EngineFeed>, 
         base_dir: sink.base_dir.clone(),
         deployment: deployment.to_owned(),
     };
-    let opened = thermocline_sinks::open(settings, schema)
-        .map_err(|source| Error::Sink { sink: sink.name.clone(), source })?;
+    let opened =
+        thermocline_sinks::open(settings, schema).map_err(|source| Error::Sink { sink: sink.name.clone(), source })?;
     let ledger = LogLedger { log: log.clone(), cursor, source, rejected: rejected.clone() };
     let feeds = feeds.into_iter().map(|feed| Box::new(feed) as Box<dyn Feed>).collect();
     Ok(Runner::new(&sink.name, opened, feeds, Arc::new(ledger)))

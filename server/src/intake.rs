@@ -17,7 +17,8 @@ pub(crate) async fn open_doors(log: &Log, pipeline: &Pipeline) -> Result<StreamR
     let registry = StreamRegistry::new();
     for definition in pipeline.streams.values() {
         let retention = Retention { max_age: definition.retention, max_bytes: definition.max_size_bytes };
-        let rejected = StreamSpec { retention, ..StreamSpec::new(rejected_stream_name(&definition.name), rejected_schema()) };
+        let rejected =
+            StreamSpec { retention, ..StreamSpec::new(rejected_stream_name(&definition.name), rejected_schema()) };
         let rejected = log.create_stream(rejected).await?;
         let stream = log
             .stream(&definition.name)
@@ -64,7 +65,14 @@ impl Connectors {
         Ok(connectors)
     }
 
-    fn start_one(&mut self, log: &Log, stream: &StreamDef, connector: &str, registry: &StreamRegistry, env: Env<'_>) -> Result<()> {
+    fn start_one(
+        &mut self,
+        log: &Log,
+        stream: &StreamDef,
+        connector: &str,
+        registry: &StreamRegistry,
+        env: Env<'_>,
+    ) -> Result<()> {
         let options = connector_options(&stream.options, env);
         let connector = open_connector(connector, &options, &stream.base_dir)?;
         let input = registry.find(&stream.name).expect("a door was opened to every stream").input.clone();

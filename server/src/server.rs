@@ -82,8 +82,7 @@ impl Server {
         let registry = open_doors(&log, &pipeline).await?;
         let deliveries = Deliveries::start(&engine, &log, &pipeline, &deployment, env).await?;
         let queries = Arc::new(EngineQueries(engine.adhoc()));
-        let statuses: Vec<_> =
-            engine.status().map(|(name, status)| (name.to_owned(), Arc::clone(status))).collect();
+        let statuses: Vec<_> = engine.status().map(|(name, status)| (name.to_owned(), Arc::clone(status))).collect();
         let readiness = move || {
             let failed = statuses.iter().filter_map(|(name, s)| Some(format!("query {name}: {}", s.error()?)));
             failed.collect()

@@ -2,6 +2,7 @@
 //! with how far it has read.
 
 mod emit;
+mod failed;
 mod partition;
 mod progress;
 mod reader;
@@ -17,8 +18,9 @@ use thermocline_log::{Commit, Log};
 use crate::error::Result;
 
 pub(crate) use emit::Emitter;
+pub(crate) use failed::{failed_schema, failed_stream_name};
 pub(crate) use reader::StageReader;
-pub(crate) use stateless::StatelessQuery;
+pub(crate) use stateless::{StatelessQuery, StatelessSettings};
 pub(crate) use windowed::{WindowedQuery, WindowedSettings};
 
 /// What a query is asked to do.
@@ -39,6 +41,7 @@ pub struct QueryStatus {
     position: AtomicU64,
     rows_out: AtomicU64,
     late: AtomicU64,
+    failed: AtomicU64,
     lag: AtomicU64,
     state_bytes: AtomicU64,
     error: Mutex<Option<String>>,
@@ -67,6 +70,12 @@ impl QueryStatus {
     #[must_use]
     pub fn late(&self) -> u64 {
         self.late.load(Ordering::Relaxed)
+    }
+
+    /// Rows that an expression failed on.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Rows between its position and the durable end.
@@ -121,6 +130,11 @@ impl Counters {
     fn add_late(&self, rows: u64) {
         self.status.late.fetch_add(rows, Ordering::Relaxed);
         metrics::counter!("thermocline_query_late_rows_total", "query" => self.query.clone()).increment(rows);
+    }
+
+    fn add_failed(&self, rows: u64) {
+        self.status.failed.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_failed_rows_total", "query" => self.query.clone()).increment(rows);
     }
 
     fn set_lag(&self, rows: u64) {

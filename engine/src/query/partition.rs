@@ -6,6 +6,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use thermocline_log::{Log, Stream, StreamId};
 
+use super::failed::{FailedOffset, evaluate};
 use super::progress::Decision;
 use super::reader::StageReader;
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub(crate) struct PartitionTask {
 pub(crate) struct Step {
     pub(crate) rows: u64,
     pub(crate) late: Vec<LateOffset>,
+    pub(crate) failed: Vec<FailedOffset>,
     pub(crate) checkpoint: Option<PartitionState>,
 }
 
@@ -101,7 +103,8 @@ impl PartitionTask {
         }
         let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(idle) };
         let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
-        let late = self.windows.update(times, &rows.output, rows.row_of())?;
+        let (evaluated, row_of, unevaluated) = evaluate(self.windows.aggregate(), &rows.output)?;
+        let late = self.windows.update(times, &evaluated, &row_of)?;
         let late = late
             .into_iter()
             .map(|row| LateOffset {
@@ -110,8 +113,11 @@ impl PartitionTask {
                 watermark_us: row.watermark_us,
             })
             .collect();
+        let count = rows.input.num_rows() as u64;
+        let failed = rows.failed.into_iter().chain(unevaluated);
+        let failed = failed.map(|row| row.at(self.partition, rows.start_offset)).collect();
         self.apply_decisions();
-        Ok(Step { rows: rows.input.num_rows() as u64, late, checkpoint: idle.checkpoint })
+        Ok(Step { rows: count, late, failed, checkpoint: idle.checkpoint })
     }
 
     fn apply_decisions(&mut self) {

@@ -7,6 +7,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::UInt32Type;
 use thermocline_log::{Log, PartitionReader, Stream};
 
+use super::failed::{FailedRow, run_stage};
 use crate::error::Result;
 use crate::stage::Stage;
 
@@ -27,6 +28,8 @@ pub(crate) struct StageRows {
     pub(crate) input: RecordBatch,
     /// What came of them, in their order; the last column is the index of the input row.
     pub(crate) output: RecordBatch,
+    /// Rows that the stage failed on.
+    pub(crate) failed: Vec<FailedRow>,
 }
 
 impl StageRows {
@@ -82,8 +85,8 @@ impl StageReader {
                 None => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
             }
         };
-        let output = in_row_order(stage.run(count, column).await?)?;
-        Ok(Some(StageRows { start_offset: rows.start_offset, input, output }))
+        let (output, failed) = run_stage(stage, count, column).await?;
+        Ok(Some(StageRows { start_offset: rows.start_offset, output: in_row_order(output)?, input, failed }))
     }
 
     /// A column of the stream in what was read.

@@ -6,6 +6,7 @@ use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
 
+use super::failed::failed_rows;
 use super::progress::Ledger;
 use super::reader::StageReader;
 use super::{Control, Counters, Emitter, commit_when_possible};
@@ -16,11 +17,22 @@ use crate::tables::Tables;
 /// Rows that are read and committed at once.
 const STEP_ROWS: usize = 65_536;
 
+/// What a stateless query is made of.
+pub(crate) struct StatelessSettings<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) log: &'a Log,
+    pub(crate) stream: Stream,
+    pub(crate) failed: Stream,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) counters: Counters,
+}
+
 /// A stateless query into a stream or an alert.
 #[derive(Debug)]
 pub(crate) struct StatelessQuery {
     log: Log,
     stream: Stream,
+    failed: Stream,
     readers: Vec<StageReader>,
     stage: Stage,
     emitter: Emitter,
@@ -33,15 +45,8 @@ pub(crate) struct StatelessQuery {
 
 impl StatelessQuery {
     /// Starts at the committed cursor.
-    pub(crate) fn open(
-        name: &str,
-        log: &Log,
-        stream: Stream,
-        stage: Stage,
-        emitter: Emitter,
-        tables: Arc<Tables>,
-        counters: Counters,
-    ) -> Result<Self> {
+    pub(crate) fn open(settings: StatelessSettings<'_>, stage: Stage, emitter: Emitter) -> Result<Self> {
+        let StatelessSettings { name, log, stream, failed, tables, counters } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
         let readers = (0..stream.partitions())
@@ -50,7 +55,7 @@ impl StatelessQuery {
                 StageReader::new(log, &stream, partition, offset, &stage, &[])
             })
             .collect::<Result<_>>()?;
-        Ok(Self { log: log.clone(), stream, readers, stage, emitter, ledger, commit, tables, counters })
+        Ok(Self { log: log.clone(), stream, failed, readers, stage, emitter, ledger, commit, tables, counters })
     }
 
     /// Runs until it is told to finish or stop.
@@ -83,6 +88,12 @@ impl StatelessQuery {
             let Some(rows) = reader.next(STEP_ROWS, &mut self.stage).await? else { continue };
             read += rows.input.num_rows() as u64;
             emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
+            if !rows.failed.is_empty() {
+                let failed = rows.failed.into_iter().map(|row| row.at(partition, rows.start_offset));
+                let failed: Vec<_> = failed.collect();
+                self.counters.add_failed(failed.len() as u64);
+                commit.append(self.failed.id(), failed_rows(&self.log, &self.stream, &failed)?);
+            }
             let position = reader.position();
             commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, position);
         }

@@ -17,6 +17,7 @@ use thermocline_sql::{EventTime, WindowedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::failed::{FailedOffset, failed_rows};
 use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
 use super::{Control, Counters, Emitter, commit_when_possible};
@@ -37,6 +38,7 @@ pub(crate) struct WindowedSettings<'a> {
     pub(crate) log: &'a Log,
     pub(crate) stream: Stream,
     pub(crate) late: Stream,
+    pub(crate) failed: Stream,
     pub(crate) tables: Arc<Tables>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
@@ -51,6 +53,7 @@ pub(crate) struct WindowedQuery {
     log: Log,
     stream: Stream,
     late: Stream,
+    failed: Stream,
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
@@ -73,7 +76,8 @@ struct Idle {
 impl WindowedQuery {
     /// Compiles the query's input, loads its snapshots and replays what came after them.
     pub(crate) async fn open(settings: WindowedSettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
-        let WindowedSettings { name, sql, shape, event_time, log, stream, late, tables, clock, counters, .. } = settings;
+        let WindowedSettings { name, sql, shape, event_time, log, stream, late, failed, .. } = settings;
+        let WindowedSettings { tables, clock, counters, .. } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
         ledger.claim(log, sql, &mut commit)?;
@@ -96,6 +100,7 @@ impl WindowedQuery {
             counters,
             stream,
             late,
+            failed,
             tables: Arc::clone(&tables),
             ledger,
         };
@@ -189,19 +194,21 @@ impl WindowedQuery {
     fn take_steps(&mut self, steps: Vec<Step>) -> Result<u64> {
         let now = self.clock.elapsed();
         let mut rows = 0;
-        let mut late = Vec::new();
+        let (mut late, mut failed) = (Vec::new(), Vec::new());
         for (partition, step) in steps.into_iter().enumerate() {
             if step.rows > 0 {
                 self.idle[partition].since = now;
             }
             rows += step.rows;
             late.extend(step.late);
+            failed.extend(step.failed);
             if let Some(state) = step.checkpoint {
                 self.store_snapshot(partition as u32, &state)?;
             }
         }
         self.counters.add_in(rows);
         self.keep_late(&late)?;
+        self.keep_failed(&failed)?;
         Ok(rows)
     }
 
@@ -212,6 +219,16 @@ impl WindowedQuery {
         self.counters.add_late(late.len() as u64);
         let rows = late_rows(&self.log, &self.stream, &self.name, late)?;
         self.commit.append(self.late.id(), rows);
+        Ok(())
+    }
+
+    fn keep_failed(&mut self, failed: &[FailedOffset]) -> Result<()> {
+        if failed.is_empty() {
+            return Ok(());
+        }
+        self.counters.add_failed(failed.len() as u64);
+        let rows = failed_rows(&self.log, &self.stream, failed)?;
+        self.commit.append(self.failed.id(), rows);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ mod operator;
 mod pane;
 mod snapshot;
 
-pub(crate) use aggregate::WindowAggregate;
+pub(crate) use aggregate::{Evaluated, WindowAggregate};
 pub(crate) use assign::Assigner;
 pub(crate) use operator::{PartitionState, PartitionWindows, WindowOperator};
 pub(crate) use snapshot::{read_snapshot, write_snapshot};

@@ -85,28 +85,29 @@ impl PartitionWindows {
         self.next_checkpoint - self.next_offset
     }
 
-    /// Takes the partition's next rows: `times` of all of them, `rows` being what the stage below left, with the index
-    /// of each row among `times` in `row_of`. Returns the late ones.
+    /// The aggregate whose panes these are.
+    pub(crate) fn aggregate(&self) -> &WindowAggregate {
+        &self.aggregate
+    }
+
+    /// Takes the partition's next rows: `times` of all of them, `evaluated` being what the stage below left, with the
+    /// index of each row among `times` in `row_of`. Returns the late ones.
     pub(crate) fn update(
         &mut self,
         times: &TimestampMicrosecondArray,
-        rows: &RecordBatch,
+        evaluated: &Evaluated,
         row_of: &UInt32Array,
     ) -> Result<Vec<LateRow>> {
         let watermarks = self.watermark.observe(times);
         self.next_offset += times.len() as u64;
         let (by_pane, late) = assign(self.aggregate.assigner, times, &watermarks, row_of);
-        if by_pane.is_empty() {
-            return Ok(late);
-        }
-        let evaluated = self.aggregate.evaluate(rows)?;
         for (key, indices) in by_pane {
             let pane = self.panes.entry(key).or_default();
-            if indices.len() == rows.num_rows() {
-                pane.update(&self.aggregate, rows.num_rows(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
+            if indices.len() == row_of.len() {
+                pane.update(&self.aggregate, row_of.len(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
             } else {
                 let indices = UInt32Array::from(indices);
-                let part = taken(&evaluated, &indices)?;
+                let part = taken(evaluated, &indices)?;
                 pane.update(&self.aggregate, indices.len(), &part.keys, &part.arguments, &part.filters)?;
             }
         }

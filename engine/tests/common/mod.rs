@@ -12,7 +12,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMi
 use arrow::json::LineDelimitedWriter;
 use futures::TryStreamExt;
 use thermocline_engine::{Clock, Engine, EngineSettings, Error};
-use thermocline_log::{Commit, Disk, Log, LogOptions, OsDisk, Stream};
+use thermocline_log::{Commit, Disk, Durability, Log, LogOptions, OsDisk, Stream};
 use thermocline_sql::{QueryShape, SourceFile};
 
 /// A reading.
@@ -44,6 +44,7 @@ pub struct Pipeline {
     sql: String,
     checkpoint_rows: Option<u64>,
     disk: Arc<dyn Disk>,
+    durability: Durability,
     pub clock: Arc<ManualClock>,
     dir: tempfile::TempDir,
     running: Option<Running>,
@@ -63,6 +64,7 @@ impl Pipeline {
             sql: sql.to_owned(),
             checkpoint_rows: None,
             disk: Arc::new(OsDisk),
+            durability: Durability::Sync,
             clock: Arc::default(),
             dir: tempfile::tempdir().unwrap(),
             running: None,
@@ -71,6 +73,12 @@ impl Pipeline {
 
     pub fn checkpoint_rows(mut self, rows: u64) -> Self {
         self.checkpoint_rows = Some(rows);
+        self
+    }
+
+    /// The log waits for no disk: quicker where nothing crashes.
+    pub fn unsynced(mut self) -> Self {
+        self.durability = Durability::Os;
         self
     }
 
@@ -117,7 +125,7 @@ impl Pipeline {
 
     pub async fn try_start(&mut self) -> Result<(), Error> {
         let pipeline = self.check().await.unwrap_or_else(|text| panic!("{text}"));
-        let options = LogOptions { disk: Arc::clone(&self.disk), ..LogOptions::default() };
+        let options = LogOptions { disk: Arc::clone(&self.disk), durability: self.durability, ..LogOptions::default() };
         let log = Log::open(self.dir.path().join("log"), options)?;
         let stream = |shape: &QueryShape| match shape {
             QueryShape::Stateless { stream, .. } => stream.clone(),

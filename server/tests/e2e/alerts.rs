@@ -30,7 +30,8 @@ const CONSOLE: &str = "connector   = '${MACHINE_ONCALL:-console}',
     url         = '${MACHINE_ONCALL_URL:-}',
     routing_key = secret('${MACHINE_ONCALL_SECRET:-}')";
 
-const WEBHOOK: &str = "connector = 'webhook', url = '${HOOK_URL}', secret = secret('HOOK_SECRET'), allow_private = true";
+const WEBHOOK: &str =
+    "connector = 'webhook', url = '${HOOK_URL}', secret = secret('HOOK_SECRET'), allow_private = true";
 
 /// The machine's example with its alerts sent to a webhook.
 fn to_a_webhook(dir: &Path, csv: &Path, receiver: &Receiver) -> Run {
@@ -178,7 +179,7 @@ async fn pagerduty_is_told_of_a_fault_and_of_its_end_across_kill_9() {
     }
     let trigger = &requests[0].body;
     assert_eq!(trigger["payload"]["severity"], "warning");
-    assert_eq!(trigger["payload"]["summary"], "machine-1: 49.5 to 52.3 °F in the last hour");
+    assert_eq!(trigger["payload"]["summary"], "machine-1: 49.5 to 51.7 °F in the last hour");
     // What a kill let repeat has the same dedup key and action: PagerDuty folds it into the open incident.
     let mut actions: Vec<&Value> = requests.iter().map(|request| &request.body["event_action"]).collect();
     actions.dedup();

@@ -41,7 +41,8 @@ async fn alert_events(run: &Run, alert: &str) -> Vec<Value> {
 async fn the_machines_hours_and_alerts_are_what_duckdb_computes() {
     let Some(csv) = machine_csv() else { return machine_csv_missing() };
     let dir = tempfile::tempdir().unwrap();
-    let run = Run::new(pipeline("machine-temperature", dir.path(), &[]), dir.path().join("data")).env("MACHINE_CSV", &csv);
+    let run =
+        Run::new(pipeline("machine-temperature", dir.path(), &[]), dir.path().join("data")).env("MACHINE_CSV", &csv);
     run.to_the_end().await;
     let oracle = python("windows_machine.py", &[&csv]).await;
     assert_same_rows(&run.sql("SELECT * FROM hourly ORDER BY ts").await, &of_kind(&oracle, "hourly"));

@@ -17,13 +17,14 @@ const BINARY: &str = env!("CARGO_BIN_EXE_thermocline");
 /// The command with nothing of the surroundings that could change what it does.
 pub fn command() -> Command {
     let mut command = Command::new(BINARY);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.env_clear().stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
 /// JSON objects, one a line.
 pub fn json_lines(text: &str) -> Vec<Value> {
-    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("expected JSON: {error}: {line}"));
+    let parse =
+        |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("expected JSON: {error}: {line}"));
     text.lines().filter(|line| !line.is_empty()).map(parse).collect()
 }
 
@@ -48,7 +49,7 @@ impl Run {
     fn command(&self) -> Command {
         let mut command = command();
         command.arg("run").arg(&self.pipeline).arg("--data-dir").arg(&self.data_dir).args(["--listen", "127.0.0.1:0"]);
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.envs(self.env.iter().map(|(name, value)| (name, value))).stdout(Stdio::null());
         command
     }
 
@@ -64,9 +65,8 @@ impl Run {
         // A file that a killed process left behind must not be taken for the new one's.
         let _ = std::fs::remove_file(self.data_dir.join("address"));
         let mut child = self.command().args(arguments).spawn().unwrap();
-        let stdout = Lines::read(child.stdout.take().unwrap());
         let stderr = Lines::read(child.stderr.take().unwrap());
-        Running { child, stdout, stderr, data_dir: self.data_dir.clone(), address: String::new() }
+        Running { child, stderr, data_dir: self.data_dir.clone(), address: String::new() }
     }
 
     /// Runs it to the end of its input, which must be a good one.
@@ -95,7 +95,6 @@ impl Run {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    pub stdout: Lines,
     pub stderr: Lines,
     data_dir: PathBuf,
     address: String,
@@ -105,7 +104,6 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
-    pub stdout: String,
     pub stderr: String,
 }
 
@@ -169,7 +167,8 @@ impl Running {
 
     /// Waits until a query's number is at least this.
     pub async fn reaches(&self, query: &str, least: i64) {
-        eventually(&format!("{query} to reach {least}"), || async { (self.count(query).await >= least).then_some(()) }).await;
+        eventually(&format!("{query} to reach {least}"), || async { (self.count(query).await >= least).then_some(()) })
+            .await;
     }
 
     /// kill -9: nothing is flushed, nothing is said.
@@ -186,7 +185,7 @@ impl Running {
     /// Its end by itself, with everything it said.
     pub async fn ended(mut self) -> Ended {
         let status = within("the process to end", self.child.wait()).await.unwrap();
-        Ended { status, stdout: self.stdout.all().await, stderr: self.stderr.all().await }
+        Ended { status, stderr: self.stderr.all().await }
     }
 }
 
