@@ -3,6 +3,8 @@
 //! The result of a query is a function of the rows it reads, not of how they came: any split into batches, any crash
 //! and restart give the same output. The engine never reads the wall clock; see [`Clock`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod adhoc;
 mod alert;
 mod clock;

@@ -21,3 +21,7 @@ pub(crate) fn in_flow_order<'a>(queries: &[ContinuousQuery<'a>]) -> Result<Vec<C
     }
     Ok(ordered)
 }
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -203,3 +203,7 @@ fn check_primary_key(definition: &TableDef, batches: &[RecordBatch]) -> DataFusi
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;

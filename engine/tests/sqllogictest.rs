@@ -142,7 +142,7 @@ fn output(batches: &[RecordBatch]) -> DBOutput<Kind> {
             };
             let cells: Vec<String> = columns.iter().map(cell).collect();
             // A plan has lines of its own.
-            rows.extend(cells.join("\t").trim_end().lines().map(|line| vec![line.to_owned()]));
+            rows.extend(cells.join(" ").trim_end().lines().map(|line| vec![line.to_owned()]));
         }
     }
     DBOutput::Rows { types, rows }

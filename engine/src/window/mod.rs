@@ -20,3 +20,6 @@ pub(crate) use aggregate::{Evaluated, WindowAggregate};
 pub(crate) use assign::Assigner;
 pub(crate) use operator::{PartitionState, PartitionWindows, WindowOperator};
 pub(crate) use snapshot::{read_snapshot, write_snapshot};
+
+#[cfg(test)]
+mod tests;

@@ -240,7 +240,12 @@ impl Pipeline {
 
     pub async fn try_query(&mut self, sql: &str) -> Result<Vec<RecordBatch>, Error> {
         let rows = self.start().await.engine.adhoc().query(sql).await?;
-        Ok(rows.try_collect().await?)
+        let schema = rows.schema();
+        let mut batches: Vec<RecordBatch> = rows.try_collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
     }
 }
 
