@@ -17,8 +17,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::{DFSchema, plan_datafusion_err};
 use datafusion::error::Result as DataFusionResult;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::PhysicalExpr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thermocline_log::{Commit, Log, StreamId};
@@ -222,9 +222,8 @@ impl AlertOperator {
         rows: &RecordBatch,
         conditions: &Conditions,
     ) -> Result<Event> {
-        let text = |column: &Option<StringArray>| {
-            column.as_ref().filter(|c| c.is_valid(row)).map(|c| c.value(row).to_owned())
-        };
+        let text =
+            |column: &Option<StringArray>| column.as_ref().filter(|c| c.is_valid(row)).map(|c| c.value(row).to_owned());
         let severity = text(&conditions.severity).unwrap_or_else(|| DEFAULT_SEVERITY.to_owned());
         let severity = if SEVERITIES.contains(&severity.as_str()) {
             severity

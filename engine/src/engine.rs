@@ -15,13 +15,13 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
+use crate::order::in_flow_order;
 use crate::query::{
     Control, Counters, Emitter, QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings,
     failed_schema, failed_stream_name,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
-use crate::order::in_flow_order;
 
 /// How an engine is started.
 #[derive(Debug)]
@@ -141,7 +141,8 @@ impl Engine {
     pub async fn start(settings: EngineSettings) -> Result<Self> {
         let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows } = settings;
         let tables = Arc::new(Tables::load(pipeline.tables.values(), Arc::clone(&clock)).await?);
-        let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
         // From here on a failure drops an engine, which knows how to end its threads.
         let mut engine = Self { log, pipeline, tables, running: Vec::new(), runtime: Some(runtime) };

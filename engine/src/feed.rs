@@ -144,7 +144,8 @@ impl Feed {
                 if !rows.failed.is_empty() {
                     let failed = rows.failed.len() as u64;
                     let reason = rows.failed[0].reason.as_str();
-                    metrics::counter!("thermocline_query_failed_rows_total", "query" => self.name.clone()).increment(failed);
+                    metrics::counter!("thermocline_query_failed_rows_total", "query" => self.name.clone())
+                        .increment(failed);
                     tracing::warn!(query = self.name, failed, reason, "rows that the query fails on are kept out");
                 }
                 let start_offset = rows.start_offset;

@@ -70,12 +70,10 @@ impl Stage {
         let logical = plan
             .clone()
             .transform_up(|node| match &node {
-                LogicalPlan::Extension(extension) => {
-                    match extension.node.as_any().downcast_ref::<PlaceholderNode>() {
-                        Some(_) => Ok(Transformed::yes(placeholder_scan(node.schema(), &leaf_slot)?)),
-                        None => Ok(Transformed::no(node)),
-                    }
-                }
+                LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<PlaceholderNode>() {
+                    Some(_) => Ok(Transformed::yes(placeholder_scan(node.schema(), &leaf_slot)?)),
+                    None => Ok(Transformed::no(node)),
+                },
                 _ => Ok(Transformed::no(node.recompute_schema()?)),
             })
             .data()?;

@@ -53,8 +53,7 @@ impl Tables {
         let tables = definitions.into_iter().map(|definition| {
             let empty = MemTable::try_new(Arc::clone(&definition.schema), vec![vec![]]);
             let rows = RwLock::new(Arc::new(empty.expect("no rows fit any schema")));
-            let table =
-                ReferenceTable { definition: definition.clone(), rows, read_at: Mutex::new(Duration::ZERO) };
+            let table = ReferenceTable { definition: definition.clone(), rows, read_at: Mutex::new(Duration::ZERO) };
             (definition.name.clone(), Arc::new(table))
         });
         Self { tables: tables.collect(), version: AtomicU64::new(0), clock: Arc::new(MonotonicClock::default()) }

@@ -32,7 +32,9 @@ async fn sites(tables: &Tables) -> Vec<String> {
     let context = SessionContext::new();
     context.register_table("devices", tables.provider("devices").unwrap()).unwrap();
     let rows = context.sql("SELECT site FROM devices ORDER BY device").await.unwrap().collect().await.unwrap();
-    rows.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().map(|v| v.unwrap().to_owned()).collect::<Vec<_>>()).collect()
+    rows.iter()
+        .flat_map(|b| b.column(0).as_string::<i32>().iter().map(|v| v.unwrap().to_owned()).collect::<Vec<_>>())
+        .collect()
 }
 
 #[tokio::test]
@@ -72,7 +74,10 @@ async fn a_key_that_stands_twice_is_refused_and_named() {
     write(folder.path(), "device,site\na,north\nb,north\na,south\n");
     let error = Tables::load([&definition(folder.path())], Arc::new(TestClock::default())).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("devices.csv") && text.contains("primary key (device)") && text.contains("again: a"), "{text}");
+    assert!(
+        text.contains("devices.csv") && text.contains("primary key (device)") && text.contains("again: a"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -135,7 +135,10 @@ async fn crash_everywhere(partitions: u32) {
         run(&mut pipeline, &rows).await.unwrap();
         let found = pipeline.finish().await;
         for stream in OUTPUTS {
-            assert_eq!(found[stream], expected[stream], "{stream}, {partitions} partitions, crash at operation {operations}");
+            assert_eq!(
+                found[stream], expected[stream],
+                "{stream}, {partitions} partitions, crash at operation {operations}"
+            );
         }
         operations += every;
     }

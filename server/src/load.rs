@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use thermocline_engine::alert_event_schema;
-use thermocline_sinks::{Secret, SinkOption};
+use thermocline_sinks::{OptionKind, Secret, SinkOption};
 use thermocline_sql::{
     Diagnostic, OptionValue, Options, Pipeline, QueryDef, Severity, SinkDef, SourceFile, Span, StreamDef, Target,
 };
@@ -133,7 +133,8 @@ fn check_connector(stream: &StreamDef, env: Env<'_>, found: &mut Vec<Diagnostic>
 fn check_sink(pipeline: &Pipeline, sink: &SinkDef, env: Env<'_>, found: &mut Vec<Diagnostic>) {
     let options = sink_options(&sink.options, env);
     let mut inputs = inputs_of(pipeline, &sink.name);
-    if inputs.is_empty() {
+    let is_fed = !inputs.is_empty();
+    if !is_fed {
         let warning = finding("TC0315", sink.span.clone(), format!("nothing goes into sink {:?}", sink.name), None);
         found.push(Diagnostic { severity: Severity::Warning, ..warning });
         // Its options are checked all the same; a sink of any kind takes alert events.
@@ -142,7 +143,9 @@ fn check_sink(pipeline: &Pipeline, sink: &SinkDef, env: Env<'_>, found: &mut Vec
     let mut problems = Vec::new();
     for (_, schema, is_alert) in inputs {
         for problem in thermocline_sinks::check(&sink.connector, &options, &schema, is_alert) {
-            if !problems.contains(&problem) {
+            // Which columns there are is known once something goes into it.
+            let is_checkable = is_fed || !names_columns(sink, problem.option.as_deref());
+            if is_checkable && !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
@@ -151,6 +154,14 @@ fn check_sink(pipeline: &Pipeline, sink: &SinkDef, env: Env<'_>, found: &mut Vec
         let span = option_span(problem.option.as_deref(), &sink.options, &sink.span);
         found.push(finding("TC0203", span, problem.message, problem.hint));
     }
+}
+
+/// Whether the option of the sink's connector takes names of columns.
+fn names_columns(sink: &SinkDef, option: Option<&str>) -> bool {
+    let connector = thermocline_sinks::connectors().iter().find(|connector| connector.name == sink.connector);
+    let mut options = connector.into_iter().flat_map(|connector| connector.options);
+    let kind = options.find(|spec| Some(spec.name) == option).map(|spec| spec.kind);
+    matches!(kind, Some(OptionKind::Column | OptionKind::Columns | OptionKind::PartitionColumn))
 }
 
 fn option_span(option: Option<&str>, options: &Options, statement: &Span) -> Span {

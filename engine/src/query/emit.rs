@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::util::display::FormatOptions;
 use thermocline_log::{Commit, Stream};
 
 use crate::alert::AlertOperator;
 use crate::error::Result;
+
+const EXACT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
 
 /// The end of a continuous query.
 #[derive(Debug)]
@@ -34,7 +37,8 @@ impl Emitter {
                     .zip(rows.columns())
                     .map(|(field, column)| match column.data_type() == field.data_type() {
                         true => Ok(Arc::clone(column)),
-                        false => cast(column, field.data_type()),
+                        // A value that does not fit is an error, never a NULL.
+                        false => cast_with_options(column, field.data_type(), &EXACT),
                     })
                     .collect::<Result<_, _>>()?;
                 commit.append(stream.id(), RecordBatch::try_new(Arc::clone(stream.schema()), columns)?);

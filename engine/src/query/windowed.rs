@@ -337,9 +337,9 @@ impl WindowedQuery {
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
     async fn wait(&mut self, control: &mut watch::Receiver<Control>) {
         let now = self.clock.elapsed();
-        let idle_at = self.idle_timeout.and_then(|timeout| {
-            self.idle.iter().map(|idle| idle.since + timeout).filter(|at| *at > now).min()
-        });
+        let idle_at = self
+            .idle_timeout
+            .and_then(|timeout| self.idle.iter().map(|idle| idle.since + timeout).filter(|at| *at > now).min());
         let timeout = idle_at.map(|at| at - now);
         let rows = select_all(self.partitions.iter_mut().flatten().map(|task| task.wait().boxed()));
         tokio::select! {

@@ -133,7 +133,12 @@ impl WindowAggregate {
         let filters = self
             .functions
             .iter()
-            .map(|f| f.filter.as_ref().map(|filter| Ok(array(filter)?.as_any().downcast_ref().cloned().expect("a filter is boolean"))).transpose())
+            .map(|f| {
+                f.filter
+                    .as_ref()
+                    .map(|filter| Ok(array(filter)?.as_any().downcast_ref().cloned().expect("a filter is boolean")))
+                    .transpose()
+            })
             .collect::<Result<_>>()?;
         Ok(Evaluated { keys, arguments, filters })
     }

@@ -73,12 +73,21 @@ impl Assigner {
         floor_to(pane_start_us, self.slide_us, self.offset_us) + self.size_us
     }
 
+    /// Whether the windows over a time have borders that fit into 64 bits; without, there are none.
+    fn is_in_range(&self, time_us: i64) -> bool {
+        let margin_us = self.size_us.saturating_add(self.slide_us).saturating_add(self.offset_us.saturating_abs());
+        let margin_us = margin_us.saturating_mul(2);
+        time_us < i64::MAX - margin_us && time_us > i64::MIN + margin_us
+    }
+
     /// Ends of all windows over a time, in order.
     pub(crate) fn ends_us(self, time_us: i64) -> impl Iterator<Item = i64> {
+        let in_range = self.is_in_range(time_us);
+        let time_us = if in_range { time_us } else { 0 };
         let start_us = self.pane_start_us(time_us);
         let last_us = self.last_end_us(start_us);
         std::iter::successors(Some(self.first_end_us(start_us)), move |end| Some(end + self.slide_us))
-            .take_while(move |end| *end <= last_us)
+            .take_while(move |end| in_range && *end <= last_us)
     }
 
     /// End of the first window that ends after `time_us`.
@@ -89,6 +98,9 @@ impl Assigner {
 
     /// What becomes of a row that came when its partition's watermark stood at `watermark_us`.
     pub(crate) fn assign(&self, time_us: i64, watermark_us: i64) -> Assignment {
+        if !self.is_in_range(time_us) {
+            return Assignment::Late;
+        }
         let start_us = self.pane_start_us(time_us);
         let (first, last) = (self.first_end_us(start_us), self.last_end_us(start_us));
         if first > last {
@@ -147,7 +159,9 @@ mod tests {
                     let expected: Vec<i64> =
                         ends(slide, size, offset, time).into_iter().filter(|end| *end > watermark).collect();
                     let found: Vec<i64> = match assigner.assign(time, watermark) {
-                        Assignment::Pane(pane) => (-200..400).filter(|end| is_end(*end, slide, size, offset) && assigner.covers(pane, *end)).collect(),
+                        Assignment::Pane(pane) => (-200..400)
+                            .filter(|end| is_end(*end, slide, size, offset) && assigner.covers(pane, *end))
+                            .collect(),
                         Assignment::Late => {
                             assert!(!ends(slide, size, offset, time).is_empty());
                             vec![]
@@ -157,7 +171,10 @@ mod tests {
                             vec![]
                         }
                     };
-                    assert_eq!(found, expected, "slide {slide} size {size} offset {offset} time {time} watermark {watermark}");
+                    assert_eq!(
+                        found, expected,
+                        "slide {slide} size {size} offset {offset} time {time} watermark {watermark}"
+                    );
                 }
             }
         }
@@ -176,6 +193,18 @@ mod tests {
             }
             assert_eq!(found, ends(4, 6, 1, time), "time {time}");
         }
+    }
+
+    #[test]
+    fn times_at_the_ends_of_the_range_have_no_windows() {
+        for assigner in [hop(10, 10, 0), hop(4, 6, 1), hop(86_400_000_000, 86_400_000_000, -3)] {
+            for time in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+                assert_eq!(assigner.assign(time, NO), Assignment::Late);
+                assert_eq!(assigner.ends_us(time).count(), 0);
+            }
+        }
+        // Windows start at …, -3, 1, 5: those that end at 3 and at 7 start at -3 and 1.
+        assert_eq!(hop(4, 6, 1).ends_us(2).collect::<Vec<_>>(), [3, 7]);
     }
 
     const NO: i64 = i64::MIN;

@@ -80,7 +80,8 @@ impl Groups {
             columns.extend(accumulator.state(EmitTo::All)?);
         }
         let schema = aggregate.state_schema().clone();
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(columns.first().map_or(1, |c| c.len())));
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(columns.first().map_or(1, |c| c.len())));
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
 

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
@@ -57,11 +57,16 @@ pub(crate) fn write_snapshot(path: &Path, state: &PartitionState) -> Result<()> 
 /// Reads a state that [`write_snapshot`] wrote.
 pub(crate) fn read_snapshot(path: &Path, aggregate: &WindowAggregate) -> Result<PartitionState> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-    decode(&bytes, aggregate)
-        .map_err(|(expected, found)| Error::State { name: path.display().to_string(), expected, found })
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| Error::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    decode(&bytes, aggregate).map_err(|(expected, found)| Error::State {
+        name: path.display().to_string(),
+        expected,
+        found,
+    })
 }
 
 fn encode(state: &PartitionState) -> Result<Vec<u8>> {
@@ -112,8 +117,7 @@ fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<PartitionState, M
     let Some((header, mut body)) = content[PREFIX_BYTES..].split_at_checked(header_bytes) else {
         return Err((format!("a header of {header_bytes} bytes"), format!("{} bytes in all", content.len())));
     };
-    let header: Header =
-        serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
+    let header: Header = serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
     let mut panes = Vec::with_capacity(header.panes.len());
     for pane in header.panes {
         let Some((stream, rest)) = body.split_at_checked(pane.bytes) else {
@@ -140,5 +144,7 @@ fn decode_pane(stream: &[u8], aggregate: &WindowAggregate) -> Result<RecordBatch
     if batch.schema().fields().iter().map(|f| f.data_type()).ne(expected.fields().iter().map(|f| f.data_type())) {
         return Err((format!("{expected:?}"), format!("{:?}", batch.schema())));
     }
-    RecordBatch::try_new(Arc::clone(expected), batch.columns().to_vec()).map_err(broken)
+    // A state without keys and functions has no columns, but a row.
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(expected), batch.columns().to_vec(), &options).map_err(broken)
 }
