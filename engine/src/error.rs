@@ -36,18 +36,6 @@ pub enum Error {
     /// An ad-hoc query has mistakes.
     #[error("{}", .0.iter().map(|d| d.message.as_str()).collect::<Vec<_>>().join("; "))]
     Sql(Vec<thermocline_sql::Diagnostic>),
-    /// A continuous query was changed since its state was stored.
-    #[error(
-        "query {query:?} was changed since its state was stored in this data directory: expected {expected:?}, found {found:?}"
-    )]
-    QueryChanged {
-        /// Name of the continuous query.
-        query: String,
-        /// The text that the state belongs to.
-        expected: String,
-        /// The text in the pipeline now.
-        found: String,
-    },
     /// Streams feed each other in a circle.
     #[error("the queries {queries} feed each other in a circle")]
     Cycle {
@@ -109,7 +97,7 @@ impl Error {
                 datafusion::error::DataFusionError::IoError(_) => ErrorClass::External,
                 _ => ErrorClass::User,
             },
-            Self::Sql(_) | Self::QueryChanged { .. } | Self::Cycle { .. } => ErrorClass::User,
+            Self::Sql(_) | Self::Cycle { .. } => ErrorClass::User,
             Self::Table { .. } | Self::Io { .. } | Self::State { .. } => ErrorClass::External,
         }
     }

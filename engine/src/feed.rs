@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thermocline_log::{Log, PartitionReader, Stream};
 
 use crate::error::Result;
+use crate::gap::next_kept;
 use crate::query::StageReader;
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -133,7 +134,7 @@ impl Feed {
     pub async fn next(&mut self, max_rows: usize) -> Result<Option<FeedBatch>> {
         match &mut self.source {
             Source::Stream(reader) => {
-                let Some(rows) = reader.next(max_rows)? else { return Ok(None) };
+                let Some(rows) = next_kept(reader, max_rows)? else { return Ok(None) };
                 let (start_offset, end_offset) = (rows.start_offset, rows.end_offset());
                 let offsets = (start_offset..end_offset).collect();
                 Ok(Some(FeedBatch { start_offset, end_offset, rows: rows.batch, offsets }))

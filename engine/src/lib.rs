@@ -11,6 +11,7 @@ mod clock;
 mod engine;
 mod error;
 mod feed;
+mod gap;
 mod json;
 mod late;
 mod log_table;

@@ -159,3 +159,23 @@ async fn an_idle_partition_stops_holding_the_others_back_and_a_replay_repeats_it
     let first = streams["tens"].iter().filter(|row| row.contains("22:13:20Z")).count();
     assert_eq!(first, 2, "{:?}", streams["tens"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_query_goes_on_where_the_old_one_stopped() {
+    let rows = readings(1_500);
+    let (before, after) = rows.split_at(700);
+    let mut pipeline = Pipeline::new(STREAM).checkpoint_rows(100);
+    pipeline.append(before).await;
+    pipeline.settle().await;
+    let emitted = pipeline.rows("tens").await;
+    pipeline.crash().await;
+    let doubled = STREAM.replace("device_id, count(*), avg", "device_id, 2 * count(*), avg");
+    let mut pipeline = pipeline.with_sql(&doubled);
+    pipeline.append(after).await;
+    let changed = pipeline.finish().await;
+    let whole = Pipeline::new(&doubled).checkpoint_rows(100).run(&[&rows]).await;
+    assert!(!emitted.is_empty());
+    assert_eq!(changed["tens"][..emitted.len()], emitted, "what was emitted stays");
+    assert_eq!(changed["tens"][emitted.len()..], whole["tens"][emitted.len()..], "the windows after it are complete");
+    assert_eq!(changed["sliding"], whole["sliding"], "the other query is not touched");
+}

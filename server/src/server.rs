@@ -178,8 +178,7 @@ impl Server {
         let intake = self.stop_intake().await;
         let queries = self.engine.finish().await.map_err(Error::from);
         self.deliveries.end(Phase::Drain).await;
-        let closed = self.log.close().await.map_err(Error::from);
-        intake.and(queries).and(closed)
+        self.close(intake.and(queries)).await
     }
 
     /// Ends it in order: intake stops, what is under way is stored, all goes on after a restart.
@@ -194,8 +193,14 @@ impl Server {
         if tokio::time::timeout(STOP_BOUND, stopped).await.is_err() {
             tracing::warn!("a sink did not stop in time; its rows stay in the log");
         }
+        self.close(intake.and(queries)).await
+    }
+
+    async fn close(&self, ended: Result<()>) -> Result<()> {
+        // Nobody listens there any more; a file that stays only costs a failed attempt.
+        let _ = std::fs::remove_file(self.log.dir().join(ADDRESS_FILE));
         let closed = self.log.close().await.map_err(Error::from);
-        intake.and(queries).and(closed)
+        ended.and(closed)
     }
 
     async fn stop_intake(&mut self) -> Result<()> {

@@ -102,6 +102,13 @@ impl PartitionTask {
             return Ok(idle);
         }
         let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(idle) };
+        // Later than asked for where retention removed rows.
+        self.windows.skip_to(rows.start_offset);
+        self.apply_decisions();
+        if until.is_some_and(|until| rows.start_offset >= until) {
+            self.reader.seek(rows.start_offset);
+            return Ok(idle);
+        }
         let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
         let (evaluated, row_of, unevaluated) = evaluate(self.windows.aggregate(), &rows.output)?;
         let late = self.windows.update(times, &evaluated, &row_of)?;

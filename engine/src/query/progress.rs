@@ -61,21 +61,25 @@ impl Ledger {
         format!("query/{}/{what}", self.query)
     }
 
-    /// Checks that stored state belongs to this text of the query, or stores the text.
-    pub(crate) fn claim(&self, log: &Log, sql: &str, commit: &mut Commit) -> Result<()> {
+    /// Stores the text of the query; tells whether there is state of another text. What that one emitted stays, and how
+    /// far it got: windows after that are computed anew, so its snapshots go.
+    pub(crate) fn claim(&self, log: &Log, sql: &str, partitions: u32, commit: &mut Commit) -> bool {
         let name = self.name("text");
-        match log.value(&name) {
-            Some(stored) if stored == sql.as_bytes() => Ok(()),
-            Some(stored) => Err(Error::QueryChanged {
-                query: self.query.clone(),
-                expected: String::from_utf8_lossy(&stored).into_owned(),
-                found: sql.to_owned(),
-            }),
-            None => {
-                commit.put(name, sql);
-                Ok(())
-            }
+        let stored = log.value(&name);
+        if stored.as_deref() == Some(sql.as_bytes()) {
+            return false;
         }
+        commit.put(name, sql);
+        for partition in 0..partitions {
+            commit.delete(self.name(&format!("snapshot/{partition}")));
+        }
+        stored.is_some()
+    }
+
+    /// Moves the cursor of a partition back to the oldest row that is still held.
+    pub(crate) fn rewind(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) {
+        let start = log.range(stream.id(), partition).map_or(0, |range| range.start);
+        commit.move_cursor(&self.cursor(), stream.id(), partition, start);
     }
 
     pub(crate) fn progress(&self, log: &Log) -> Result<Option<Progress>> {

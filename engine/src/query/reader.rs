@@ -9,6 +9,7 @@ use thermocline_log::{Log, PartitionReader, Stream};
 
 use super::failed::{FailedRow, run_stage};
 use crate::error::Result;
+use crate::gap::next_kept;
 use crate::stage::Stage;
 
 /// A partition's reader with the stage's projection.
@@ -76,7 +77,7 @@ impl StageReader {
 
     /// The next rows, at most `max_rows`.
     pub(crate) async fn next(&mut self, max_rows: usize, stage: &mut Stage) -> Result<Option<StageRows>> {
-        let Some(rows) = self.reader.next(max_rows)? else { return Ok(None) };
+        let Some(rows) = next_kept(&mut self.reader, max_rows)? else { return Ok(None) };
         let input = rows.batch;
         let count = input.num_rows();
         let column = |i: usize| -> ArrayRef {

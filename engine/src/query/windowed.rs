@@ -80,7 +80,10 @@ impl WindowedQuery {
         let WindowedSettings { tables, clock, counters, .. } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
-        ledger.claim(log, sql, &mut commit)?;
+        let is_changed = ledger.claim(log, sql, stream.partitions(), &mut commit);
+        if is_changed {
+            tracing::info!(query = name, "query changed: it goes on where it was, from all rows that are still held");
+        }
         let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
         let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
         let progress = ledger.progress(log)?;
@@ -105,10 +108,14 @@ impl WindowedQuery {
             ledger,
         };
         for partition in 0..query.stream.partitions() {
-            query.ledger.register(log, &query.stream, partition, &mut query.commit);
+            if is_changed {
+                query.ledger.rewind(log, &query.stream, partition, &mut query.commit);
+            } else {
+                query.ledger.register(log, &query.stream, partition, &mut query.commit);
+            }
             let mut windows =
                 PartitionWindows::new(Arc::clone(&aggregate), event_time.delay_us, settings.checkpoint_rows);
-            if let Some(file) = query.ledger.snapshot(log, partition) {
+            if let Some(file) = query.ledger.snapshot(log, partition).filter(|_| !is_changed) {
                 windows.restore(read_snapshot(&query.state_dir().join(file), &aggregate)?);
             }
             let decisions = query.ledger.decisions(log, partition)?;

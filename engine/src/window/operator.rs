@@ -80,6 +80,11 @@ impl PartitionWindows {
         self.next_offset
     }
 
+    /// Goes on at a later offset: the rows before it are gone.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        self.next_offset = self.next_offset.max(offset);
+    }
+
     /// How many rows it may take before [`checkpoint`](Self::checkpoint) is due.
     pub(crate) fn rows_to_checkpoint(&self) -> u64 {
         self.next_checkpoint - self.next_offset

@@ -71,6 +71,13 @@ impl Pipeline {
         }
     }
 
+    /// The same data directory under another text.
+    pub fn with_sql(mut self, sql: &str) -> Self {
+        assert!(self.running.is_none(), "crash it before");
+        self.sql = sql.to_owned();
+        self
+    }
+
     pub fn checkpoint_rows(mut self, rows: u64) -> Self {
         self.checkpoint_rows = Some(rows);
         self
@@ -172,6 +179,13 @@ impl Pipeline {
     }
 
     /// Waits until every query has read everything, also what the others wrote; `Err` when one fails.
+    /// Offset of the oldest row that is held, of a stream of one partition.
+    pub async fn oldest(&mut self, stream: &str) -> u64 {
+        let log = &self.start().await.log;
+        let stream = log.stream(stream).unwrap();
+        log.range(stream.id(), 0).unwrap().start
+    }
+
     pub async fn try_settle(&mut self) -> Result<(), String> {
         let Running { log, engine, reads } = self.running.as_ref().unwrap();
         // In the order rows flow: a query that has read all has also written all.
@@ -258,7 +272,8 @@ fn durable_rows(log: &Log, stream: &str) -> u64 {
 pub fn read(log: &Log, stream: &Stream) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for partition in 0..stream.partitions() {
-        let mut reader = log.reader(stream.id(), partition, 0, None).unwrap();
+        let mut reader =
+            log.reader(stream.id(), partition, log.range(stream.id(), partition).unwrap().start, None).unwrap();
         while let Some(rows) = reader.next(10_000).unwrap() {
             batches.push(rows.batch);
         }

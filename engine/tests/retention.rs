@@ -1,0 +1,55 @@
+//! Retention by size waits for nobody: a query that comes after it goes on with what is left.
+
+mod common;
+
+use common::{Pipeline, Row, rows_of};
+
+const STREAM: &str = "CREATE STREAM readings (
+    device_id TEXT NOT NULL, ts TIMESTAMP NOT NULL, temperature DOUBLE,
+    WATERMARK FOR ts AS ts - INTERVAL '2 seconds'
+) WITH (max_size = 'SIZE');
+CREATE STREAM tens (start_at TIMESTAMP, n BIGINT);
+CREATE STREAM copies (ts TIMESTAMP);
+";
+
+const QUERIES: &str = "
+INSERT INTO tens SELECT window_start, count(*) FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
+    GROUP BY window_start, window_end;
+INSERT INTO copies SELECT ts FROM readings;
+";
+
+fn readings(seconds: std::ops::Range<i64>) -> Vec<Row> {
+    let row = |s| Row { device: "dev-0".into(), ts_ms: 1_700_000_000_000 + s * 1000, temperature: 1.0 };
+    seconds.map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_go_on_after_rows_that_were_removed_before_they_read_them() {
+    let unlimited = format!("{}{QUERIES}", STREAM.replace("SIZE", "1GB"));
+    let mut pipeline = Pipeline::new(&unlimited);
+    pipeline.append(&readings(0..25)).await;
+    pipeline.settle().await;
+    pipeline.crash().await;
+
+    // Meanwhile nobody reads, and the stream may keep next to nothing.
+    let mut pipeline = pipeline.with_sql(&STREAM.replace("SIZE", "1KB"));
+    let mut next = 25;
+    while pipeline.oldest("readings").await < 100 {
+        assert!(next < 10_000, "retention removed nothing");
+        pipeline.append(&readings(next..next + 50)).await;
+        pipeline.start().await.log.seal().await.unwrap();
+        next += 50;
+    }
+    pipeline.crash().await;
+
+    let mut pipeline = pipeline.with_sql(&unlimited);
+    pipeline.append(&readings(next..next + 20)).await;
+    let oldest = pipeline.oldest("readings").await;
+    let held = pipeline.query("SELECT ts FROM readings").await;
+    let streams = pipeline.finish().await;
+    let copies = &streams["copies"];
+    assert_eq!(copies.len(), 25 + (next + 20 - oldest as i64) as usize, "what was read before, and all that is left");
+    assert_eq!(copies[25..], rows_of(&held)[..]);
+    let counted = streams["tens"].iter().filter(|row| row.contains("\"n\":10}")).count() as i64;
+    assert!(counted >= (next - oldest as i64) / 10 - 1, "{:?}", streams["tens"]);
+}
