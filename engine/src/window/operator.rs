@@ -3,7 +3,7 @@
 //! [`PartitionWindows`] takes the rows of one partition; partitions run side by side. [`WindowOperator`] closes
 //! windows: it merges the partitions' panes in partition order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
@@ -146,13 +146,31 @@ impl PartitionWindows {
         self.panes.values().map(Pane::bytes).sum()
     }
 
+    /// End of the next window after `closed_us` that has rows. A window ends after the start of each of its panes, so the
+    /// panes from the earliest end found on cannot have an earlier one: only those of one window are looked at.
     fn next_end_us(&self, closed_us: i64) -> Option<i64> {
-        self.panes.keys().filter_map(|key| self.aggregate.assigner.next_end_us(*key, closed_us)).min()
+        let mut earliest: Option<i64> = None;
+        for key in self.panes.keys() {
+            if earliest.is_some_and(|end_us| key.start_us >= end_us) {
+                break;
+            }
+            let end_us = self.aggregate.assigner.next_end_us(*key, closed_us);
+            earliest = earliest.into_iter().chain(end_us).min();
+        }
+        earliest
     }
 
     /// End of the last window over its rows.
     pub(crate) fn last_end_us(&self) -> Option<i64> {
-        self.panes.keys().map(|key| self.aggregate.assigner.last_end_us(key.start_us)).max()
+        self.panes.keys().next_back().map(|key| self.aggregate.assigner.last_end_us(key.start_us))
+    }
+
+    /// The panes that count for the window that ends at `end_us`, in order.
+    fn covering(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
+        let assigner = self.aggregate.assigner;
+        let from = |start_us: i64| PaneKey { start_us, first_end_us: i64::MIN };
+        let inside = self.panes.range(from(assigner.window_start_us(end_us))..from(end_us));
+        inside.map(|(key, _)| *key).filter(move |key| assigner.covers(*key, end_us))
     }
 
     /// Drops the panes whose windows are all closed. A replay passes windows that were closed in an earlier life before
@@ -160,7 +178,11 @@ impl PartitionWindows {
     pub(crate) fn forget(&mut self, closed_us: i64) {
         let assigner = self.aggregate.assigner;
         let passed_us = closed_us.min(self.watermark.current_us());
-        self.panes.retain(|key, _| assigner.last_end_us(key.start_us) > passed_us);
+        while let Some(first) = self.panes.first_entry()
+            && assigner.last_end_us(first.key().start_us) <= passed_us
+        {
+            first.remove();
+        }
     }
 }
 
@@ -174,6 +196,8 @@ fn assign(
     row_of: &UInt32Array,
 ) -> (RowsByPane, Vec<LateRow>) {
     let mut by_pane: RowsByPane = Vec::new();
+    // Rows of one pane mostly follow each other: the map is asked only where they do not.
+    let mut position_of: HashMap<PaneKey, usize> = HashMap::new();
     let mut late: Vec<LateRow> = Vec::new();
     let mut current = 0;
     // A join may have made several rows of a late one; it is late once.
@@ -194,8 +218,8 @@ fn assign(
             Assignment::Late => add_late(LateRow { row: *row, watermark_us }),
             Assignment::Pane(key) => {
                 if by_pane.get(current).is_none_or(|(k, _)| *k != key) {
-                    current = by_pane.iter().position(|(k, _)| *k == key).unwrap_or_else(|| {
-                        by_pane.push((key, Vec::with_capacity(row_of.len())));
+                    current = *position_of.entry(key).or_insert_with(|| {
+                        by_pane.push((key, Vec::new()));
                         by_pane.len() - 1
                     });
                 }
@@ -269,11 +293,8 @@ impl WindowOperator {
     fn merged(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
         let aggregate = &self.aggregate;
         let assigner = aggregate.assigner;
-        let covering: Vec<(usize, PaneKey)> = partitions
-            .iter()
-            .enumerate()
-            .flat_map(|(n, p)| p.panes.keys().filter(|key| assigner.covers(**key, end_us)).map(move |key| (n, *key)))
-            .collect();
+        let covering: Vec<(usize, PaneKey)> =
+            partitions.iter().enumerate().flat_map(|(n, p)| p.covering(end_us).map(move |key| (n, key))).collect();
         // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
         // before depends on when its first window closed. So does, with several partitions, that of a tumbling one: it
         // may have waited for another partition while its own passed a checkpoint.
