@@ -14,8 +14,14 @@ use crate::late::LateOffset;
 use crate::stage::Stage;
 use crate::window::{PartitionState, PartitionWindows};
 
-/// Rows of a partition that are processed at once.
-const STEP_ROWS: u64 = 65_536;
+/// Rows of a partition that are processed at once, at first, at least and at most. A result does not depend on it; the
+/// memory of panes that a slow series opens in one step does.
+const STEP_ROWS: u64 = 4_096;
+const STEP_ROWS_MIN: u64 = 1_024;
+const STEP_ROWS_MAX: u64 = 65_536;
+
+/// Steps get shorter when more panes than this are open, and longer again when a quarter of it are.
+const OPEN_PANES: usize = 1_024;
 
 /// A partition of a windowed query.
 #[derive(Debug)]
@@ -27,6 +33,7 @@ pub(crate) struct PartitionTask {
     stage: Stage,
     reader: StageReader,
     time_column: usize,
+    step_rows: u64,
     /// Decisions of an earlier life that are still ahead.
     decisions: VecDeque<Decision>,
 }
@@ -54,7 +61,16 @@ impl PartitionTask {
         let reader = StageReader::new(log, stream, partition, windows.next_offset(), &stage, &[time_column])?;
         let next = windows.next_offset();
         let decisions = decisions.into_iter().filter(|d| d.offset >= next).collect();
-        Ok(Self { stream: stream.id(), partition, windows, stage, reader, time_column, decisions })
+        Ok(Self {
+            stream: stream.id(),
+            partition,
+            windows,
+            stage,
+            reader,
+            time_column,
+            step_rows: STEP_ROWS,
+            decisions,
+        })
     }
 
     /// Which partition.
@@ -92,7 +108,7 @@ impl PartitionTask {
         self.apply_decisions();
         let checkpoint = self.windows.checkpoint()?;
         let next = self.next_offset();
-        let mut limit = STEP_ROWS.min(self.windows.rows_to_checkpoint());
+        let mut limit = self.step_rows.min(self.windows.rows_to_checkpoint());
         let stops = until.into_iter().chain(self.decisions.front().map(|d| d.offset));
         for stop in stops {
             limit = limit.min(stop.saturating_sub(next));
@@ -124,7 +140,16 @@ impl PartitionTask {
         let failed = rows.failed.into_iter().chain(unevaluated);
         let failed = failed.map(|row| row.at(self.partition, rows.start_offset)).collect();
         self.apply_decisions();
+        self.adapt_step();
         Ok(Step { rows: count, late, failed, checkpoint: idle.checkpoint })
+    }
+
+    fn adapt_step(&mut self) {
+        match self.windows.open_panes() {
+            panes if panes > OPEN_PANES => self.step_rows = (self.step_rows / 2).max(STEP_ROWS_MIN),
+            panes if panes < OPEN_PANES / 4 => self.step_rows = (self.step_rows * 2).min(STEP_ROWS_MAX),
+            _ => {}
+        }
     }
 
     fn apply_decisions(&mut self) {

@@ -141,6 +141,11 @@ impl PartitionWindows {
         }))
     }
 
+    /// Number of open panes.
+    pub(crate) fn open_panes(&self) -> usize {
+        self.panes.len()
+    }
+
     /// Bytes of open panes.
     pub(crate) fn bytes(&self) -> usize {
         self.panes.values().map(Pane::bytes).sum()
