@@ -23,7 +23,7 @@ use crate::shared::{Memory, Poison, SealerSignal, Shared};
 use crate::stream::{Stream, StreamId, StreamSpec};
 
 /// Taken by who has the directory open.
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 /// Folder for files that named values refer to.
 const STATE_FOLDER: &str = "state";
 

@@ -21,7 +21,7 @@ use crate::segment::{self, Segment, SegmentName, is_temporary};
 use crate::stream::{StreamId, StreamSpec};
 
 /// Names the log and its format; written once.
-const IDENTITY_FILE: &str = "LOG";
+pub(crate) const IDENTITY_FILE: &str = "LOG";
 const IDENTITY_MAGIC: &[u8; 8] = b"TCLINEL\0";
 const IDENTITY_VERSION: u16 = 1;
 const IDENTITY_BYTES: usize = 32;
@@ -60,7 +60,8 @@ pub(crate) fn open(dir: &Path, options: &LogOptions) -> Result<Opened> {
     Ok(Opened { log_id, catalog, metadata, journal, tail_bytes })
 }
 
-fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>> {
+/// The log's id; `None` in a directory that holds neither it nor a journal.
+pub(crate) fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>> {
     let path = dir.join(IDENTITY_FILE);
     let names = disk.list(dir).map_err(io_error("list", dir))?;
     if !names.iter().any(|entry| entry.name == IDENTITY_FILE) {

@@ -2,6 +2,7 @@
 //!
 //! Promise: a group is in the journal entirely or not at all, and it is durable before anybody hears of it.
 
+mod damages;
 mod entry;
 mod file;
 mod format;
@@ -11,6 +12,7 @@ mod queue;
 mod recovery;
 mod writer;
 
+pub(crate) use damages::damages;
 pub(crate) use entry::{Entry, RowsEntry};
 pub(crate) use index::JournalIndex;
 pub(crate) use queue::{Pending, Piece, PieceRows, Queue};

@@ -115,7 +115,7 @@ fn list_files(disk: &dyn Disk, folder: &Path) -> Result<Vec<u64>> {
     Ok(sequences)
 }
 
-fn read_file(disk: &dyn Disk, path: &Path) -> Result<Buffer> {
+pub(super) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Buffer> {
     let file = disk.open(path).map_err(io_error("open journal file", path))?;
     let len = file.len().map_err(io_error("size journal file", path))?;
     // Aligned as Arrow wants it, so that messages in it can be read in place.
@@ -350,10 +350,10 @@ fn note_ends(ends: &mut HashMap<(StreamId, u32), u64>, entries: &[Entry]) {
     }
 }
 
-fn is_blank(bytes: &[u8]) -> bool {
+pub(super) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-fn to_usize(bytes: u64) -> usize {
+pub(super) fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).expect("a file read into memory fits the address space")
 }

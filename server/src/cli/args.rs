@@ -21,6 +21,9 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Query what the streams hold
     Sql(SqlArgs),
+    /// Look at a data directory that no server holds; nothing in it is changed
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 impl Command {
@@ -75,4 +78,30 @@ pub(crate) enum Format {
     Json,
     /// CSV with a header line
     Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show streams, partitions, offsets, segments and cursors
+    Inspect {
+        /// The data directory
+        dir: PathBuf,
+        /// How they are shown
+        #[arg(long, value_enum, default_value_t = InspectFormat::Table)]
+        format: InspectFormat,
+    },
+    /// Check every frame and segment; exit code 1 when there is damage, which is named
+    Verify {
+        /// The data directory
+        dir: PathBuf,
+    },
+}
+
+/// How an inspected data directory is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectFormat {
+    /// A table for people, one line a partition
+    Table,
+    /// One JSON object
+    Json,
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod log;
 mod logging;
 mod progress;
 mod run;
@@ -34,6 +35,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::check(args).await,
             Command::Sql(args) => sql::sql(args).await,
+            Command::Log(command) => log::log(&command),
         }
     });
     runtime.shutdown_background();
