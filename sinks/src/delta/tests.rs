@@ -320,8 +320,5 @@ fn python() -> Option<PathBuf> {
         return Some(named);
     }
     let home = PathBuf::from(std::env::var_os("HOME")?);
-    [".cache/thermocline-venv/bin/python", ".venv-tc/bin/python"]
-        .map(|path| home.join(path))
-        .into_iter()
-        .find(is_usable)
+    Some(home.join(".cache/thermocline/venv/bin/python")).filter(is_usable)
 }
