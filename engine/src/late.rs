@@ -52,7 +52,7 @@ pub(crate) fn rows_at(log: &Log, stream: &Stream, places: impl Iterator<Item = (
     let mut rows = Vec::new();
     for (partition, offset) in places {
         let mut reader = log.reader(stream.id(), partition, offset, None)?;
-        let found = reader.next(1)?.expect("a query reads durable rows only, and retention waits for its cursor");
+        let found = reader.next(1)?.expect("a query has read this row, so it is durable");
         rows.push(found.batch);
     }
     Ok(concat_batches(stream.schema(), &rows)?)

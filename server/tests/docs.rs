@@ -38,3 +38,17 @@ async fn every_sql_snippet_checks_clean() {
     }
     assert!(checked > 3, "{checked} snippets found");
 }
+
+/// The readme shows what a misspelt column in its own pipeline is answered with.
+#[tokio::test]
+async fn the_readmes_diagnostic_is_the_real_one() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, pipeline) = snippets(&readme).remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let misspelt = pipeline.replace("max(temperature) AS peak", "max(temprature) AS peak");
+    assert_ne!(misspelt, pipeline);
+    std::fs::write(dir.path().join("hot.sql"), misspelt).unwrap();
+    let (_, findings) = thermocline::load(dir.path(), &|_| None).await.unwrap();
+    let found = findings.render().replace(&dir.path().display().to_string(), "plant");
+    assert!(readme.contains(&format!("```text\n{}\n```", found.trim_end())), "{found}");
+}

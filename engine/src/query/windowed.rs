@@ -127,6 +127,10 @@ impl WindowedQuery {
         if let Some(progress) = progress {
             query.replay(&progress).await?;
         }
+        if is_changed {
+            // Before a snapshot of the new text can stand under the name of one of the old.
+            query.store().await?;
+        }
         Ok(query)
     }
 
