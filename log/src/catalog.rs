@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
+use crate::evolution;
 use crate::partition::Partition;
 use crate::segment;
 use crate::stream::{Stream, StreamId, StreamSpec};
@@ -106,25 +107,19 @@ impl Catalog {
         StreamId(self.state.read().by_id.keys().map(|id| id.0 + 1).max().unwrap_or(1))
     }
 
-    /// Adds a stream, or changes the definition of the one with that number; `partitions` makes a new one's.
-    pub(crate) fn define(
-        &self,
-        id: StreamId,
-        spec: StreamSpec,
-        partitions: impl FnOnce(&Stream) -> Result<Vec<Arc<Partition>>>,
-    ) -> Result<()> {
-        let stream = Stream { id, spec: Arc::new(spec) };
+    /// Adds a stream with its partitions, or gives the one with that number its new definition.
+    pub(crate) fn define(&self, stream: Stream, partitions: impl FnOnce(&Stream) -> Vec<Arc<Partition>>) {
+        let id = stream.id();
         let entry = match self.entry(id) {
             Some(entry) => entry.redefined(stream),
             None => {
-                let partitions = partitions(&stream)?;
+                let partitions = partitions(&stream);
                 StreamEntry::new(stream, partitions)
             }
         };
         let mut state = self.state.write();
         state.by_name.insert(entry.stream.name().to_owned(), id);
         state.by_id.insert(id, Arc::new(entry));
-        Ok(())
     }
 }
 
@@ -176,21 +171,22 @@ fn has_dictionary(data_type: &DataType) -> bool {
     }
 }
 
-/// Checks that an existing stream is what the caller asks for; retention may differ.
-pub(crate) fn check_same(existing: &StreamSpec, asked: &StreamSpec) -> Result<()> {
+/// Checks that an existing stream is what the caller asks for, or that its columns may become that; retention may differ.
+pub(crate) fn check_existing(existing: &StreamSpec, asked: &StreamSpec) -> Result<()> {
     let mismatch = |what, expected: String, found: String| {
         Err(Error::StreamMismatch { name: asked.name.clone(), what, expected, found })
     };
-    if existing.schema != asked.schema {
-        return mismatch("schema", describe(&asked.schema), describe(&existing.schema));
-    }
     if existing.partitions != asked.partitions {
         return mismatch("number of partitions", asked.partitions.to_string(), existing.partitions.to_string());
     }
     if existing.partition_key != asked.partition_key {
         return mismatch("partition key", asked.partition_key.join(", "), existing.partition_key.join(", "));
     }
-    Ok(())
+    if existing.schema == asked.schema {
+        return Ok(());
+    }
+    check_spec(asked)?;
+    evolution::check(&asked.name, &asked.partition_key, &existing.schema, &asked.schema)
 }
 
 /// A schema on one line: `name type [not null], …`.

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow::datatypes::{Field, FieldRef};
+
 /// Result of a log operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -38,11 +40,43 @@ pub enum Error {
     StreamMismatch {
         /// The stream.
         name: String,
-        /// Which part differs (`schema`, `partitions`, `partition key`).
+        /// Which part differs (`number of partitions`, `partition key`).
         what: &'static str,
         /// What the caller asked for.
         expected: String,
         /// What the log holds.
+        found: String,
+    },
+    /// A column of an existing stream cannot become what was asked: see [`Log::create_stream`](crate::Log::create_stream).
+    #[error(
+        "stream {stream:?} exists with another column {column:?}: expected {}, found {}; {allowed}",
+        column_text(expected.as_deref()), column_text(found.as_deref())
+    )]
+    ColumnMismatch {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// What the caller asked for; `None` when it asked for no such column.
+        expected: Option<FieldRef>,
+        /// What the log holds; `None` when it holds no such column.
+        found: Option<FieldRef>,
+        /// What the column could become.
+        allowed: String,
+    },
+    /// A column was changed after the reader was opened, and the reader's schema cannot hold the rows appended since:
+    /// open another reader.
+    #[error(
+        "column {column:?} of stream {stream:?} was changed to {found} while it was read as {expected}; reopen the reader"
+    )]
+    SchemaChanged {
+        /// The stream.
+        stream: String,
+        /// The column.
+        column: String,
+        /// What the reader was opened with.
+        expected: String,
+        /// What the rows hold.
         found: String,
     },
     /// Rows do not have the stream's schema.
@@ -98,11 +132,11 @@ pub enum Error {
         what: String,
     },
     /// The file was written by another version of the format.
-    #[error("{path} has format version {found}, this build reads version {expected}")]
+    #[error("{path} has format version {found}, this build reads versions up to {expected}")]
     Version {
         /// The file.
         path: PathBuf,
-        /// Version that this build reads.
+        /// Newest version that this build reads; it reads every older one too.
         expected: u16,
         /// Version found in the file.
         found: u16,
@@ -153,6 +187,15 @@ pub enum Error {
     },
 }
 
+/// Type and nullability of a column.
+fn column_text(column: Option<&Field>) -> String {
+    match column {
+        None => "no such column".to_owned(),
+        Some(column) if column.is_nullable() => column.data_type().to_string(),
+        Some(column) => format!("{} not null", column.data_type()),
+    }
+}
+
 /// Names the file and the action of a failed file operation; a full disk gets its own variant.
 pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
@@ -174,6 +217,8 @@ impl Error {
         match self {
             Self::UnknownStream { .. }
             | Self::StreamMismatch { .. }
+            | Self::ColumnMismatch { .. }
+            | Self::SchemaChanged { .. }
             | Self::SchemaMismatch { .. }
             | Self::InvalidStream { .. }
             | Self::UnknownPartition { .. }

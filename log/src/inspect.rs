@@ -69,7 +69,7 @@ pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
     let metadata = opened.metadata.entries();
     let streams = opened.catalog.entries().into_iter().map(|entry| {
         let partitions = (0..).zip(&entry.partitions).map(|(number, partition)| {
-            let (range, segments) = (partition.range(), partition.snapshot().segments);
+            let (segments, _, range) = partition.at_this_instant();
             PartitionInspection {
                 partition: number,
                 start_offset: range.start,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Schema;
 use tokio::sync::oneshot;
 
+use crate::adapt::Adapter;
 use crate::catalog::{StreamEntry, describe};
 use crate::commit::{Commit, Receipt};
 use crate::error::{Error, Result};
@@ -14,6 +16,7 @@ use crate::ipc::encode_batch;
 use crate::journal::{Entry, Pending, Piece, PieceRows};
 use crate::route::split_by_key;
 use crate::shared::Shared;
+use crate::stream::Stream;
 
 /// From this many rows on a batch is encoded by the caller.
 const ENCODE_ROWS: usize = 256;
@@ -84,26 +87,54 @@ fn prepare(shared: &Shared, commit: Commit, reply: oneshot::Sender<Result<Receip
     Ok(pending)
 }
 
-/// The rows under the stream's own schema.
+/// The rows under the stream's own schema. They may have one that the stream had before: who appends need not change at
+/// the same moment as the stream.
 fn fit(stream: &StreamEntry, rows: RecordBatch) -> Result<RecordBatch> {
     let schema = stream.stream.schema();
     if Arc::ptr_eq(schema, rows.schema_ref()) {
         return Ok(rows);
     }
-    let columns = schema.fields().iter().zip(rows.schema_ref().fields());
-    let same = schema.fields().len() == rows.num_columns()
-        && columns.clone().all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type());
+    if !same_columns(schema, rows.schema_ref()) {
+        return fit_older(&stream.stream, &rows);
+    }
     let nulls = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| {
         !field.is_nullable() && rows.column(index).null_count() > 0
     };
-    if !same || schema.fields().iter().enumerate().any(nulls) {
-        return Err(Error::SchemaMismatch {
-            stream: stream.stream.name().to_owned(),
-            expected: describe(schema),
-            found: describe(rows.schema_ref()),
-        });
+    if schema.fields().iter().enumerate().any(nulls) {
+        return Err(mismatch(&stream.stream, &rows));
     }
     Ok(RecordBatch::try_new(Arc::clone(schema), rows.columns().to_vec())?)
+}
+
+/// Rows of an earlier schema of the stream, under the newest.
+fn fit_older(stream: &Stream, rows: &RecordBatch) -> Result<RecordBatch> {
+    let (schema, found) = (stream.schema(), rows.schema_ref());
+    if !stream.schemas().any(|(_, earlier)| same_columns(earlier, found)) {
+        return Err(mismatch(stream, rows));
+    }
+    match Adapter::new(stream.name(), found, schema)?.adapt(rows) {
+        // A NULL where the column has none.
+        Err(Error::SchemaChanged { .. }) => Err(mismatch(stream, rows)),
+        adapted => adapted,
+    }
+}
+
+/// Whether two schemas have the same names and types in the same order.
+fn same_columns(ours: &Schema, theirs: &Schema) -> bool {
+    ours.fields().len() == theirs.fields().len()
+        && ours
+            .fields()
+            .iter()
+            .zip(theirs.fields())
+            .all(|(ours, theirs)| ours.name() == theirs.name() && ours.data_type() == theirs.data_type())
+}
+
+fn mismatch(stream: &Stream, rows: &RecordBatch) -> Error {
+    Error::SchemaMismatch {
+        stream: stream.name().to_owned(),
+        expected: describe(stream.schema()),
+        found: describe(rows.schema_ref()),
+    }
 }
 
 /// The rows by partition.
@@ -121,7 +152,7 @@ fn place(stream: &StreamEntry, asked: Option<u32>, rows: RecordBatch) -> Result<
 }
 
 fn add_pieces(pending: &mut Pending, stream: &StreamEntry, partition: u32, rows: &RecordBatch) -> Result<()> {
-    let id = stream.stream.id();
+    let (id, schema_version) = (stream.stream.id(), stream.stream.schema_version());
     for start in (0..rows.num_rows()).step_by(MAX_PIECE_ROWS) {
         let batch = rows.slice(start, MAX_PIECE_ROWS.min(rows.num_rows() - start));
         let bytes = slice_bytes(&batch);
@@ -133,7 +164,7 @@ fn add_pieces(pending: &mut Pending, stream: &StreamEntry, partition: u32, rows:
             pending.bytes += bytes as u64;
             PieceRows::Small(batch)
         };
-        pending.pieces.push(Piece { stream: id, partition, rows, continues: start > 0 });
+        pending.pieces.push(Piece { stream: id, partition, schema_version, rows, continues: start > 0 });
     }
     Ok(())
 }

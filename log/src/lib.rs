@@ -36,11 +36,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod adapt;
 mod catalog;
 mod clock;
 mod commit;
 mod disk;
 mod error;
+mod evolution;
 mod examine;
 mod fields;
 mod inspect;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use crate::catalog::{check_same, check_spec};
+use crate::catalog::{check_existing, check_spec};
 use crate::commit::{Commit, Receipt};
 use crate::error::{Error, Result, io_error};
 use crate::intake::{self, Reply};
@@ -20,7 +20,7 @@ use crate::options::LogOptions;
 use crate::partition::{PartitionReader, PartitionSnapshot, Rows, SegmentInfo};
 use crate::sealer;
 use crate::shared::{Memory, Poison, SealerSignal, Shared};
-use crate::stream::{Stream, StreamId, StreamSpec};
+use crate::stream::{FIRST_SCHEMA_VERSION, Stream, StreamId, StreamSpec};
 
 /// Taken by who has the directory open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -49,8 +49,8 @@ pub struct Log {
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    /// Streams are created one after the other.
-    creating: tokio::sync::Mutex<()>,
+    /// Streams are defined one after the other: here is the answer that is waited for, also when who asked has gone.
+    defining: tokio::sync::Mutex<Option<Reply>>,
     running: Mutex<Option<Running>>,
 }
 
@@ -106,7 +106,7 @@ impl Log {
         let for_sealer = Arc::clone(&shared);
         let sealer = spawn(&shared, "thermocline-sealer", move || sealer::run(&for_sealer))?;
         let running = Mutex::new(Some(Running { writer, sealer, _lock: lock }));
-        Ok(Self { inner: Arc::new(Inner { shared, creating: tokio::sync::Mutex::default(), running }) })
+        Ok(Self { inner: Arc::new(Inner { shared, defining: tokio::sync::Mutex::default(), running }) })
     }
 
     /// The data directory.
@@ -121,29 +121,45 @@ impl Log {
         self.shared().dir.join(STATE_FOLDER)
     }
 
-    /// Creates the stream, or returns it when it exists with the same schema, partitions and key (retention is updated).
+    /// Creates the stream, or returns it when it exists with the same partitions and key; retention and columns become
+    /// what is asked for.
+    ///
+    /// Of an existing stream's columns, told by their names, each has to be asked for, in any order, with its type or one
+    /// that holds all values of it: whole numbers and decimals of more digits, whole numbers as a float that holds them
+    /// exactly, text or bytes in a larger representation. A column may become nullable; new columns are nullable. A column of
+    /// the partition key keeps the text of its values. Rows that are there already stay as they are, and are read with the
+    /// new columns from then on: NULL where they had none.
     ///
     /// # Errors
-    /// [`Error::InvalidStream`], or [`Error::StreamMismatch`] when it exists and differs.
+    /// [`Error::InvalidStream`]; [`Error::StreamMismatch`] or [`Error::ColumnMismatch`] when it exists and cannot become what
+    /// is asked for.
     pub async fn create_stream(&self, spec: StreamSpec) -> Result<Stream> {
-        let _one_at_a_time = self.inner.creating.lock().await;
+        let mut defining = self.inner.defining.lock().await;
+        if let Some(earlier) = defining.as_mut() {
+            // Whatever came of it, the catalog tells.
+            let _ = earlier.await;
+            *defining = None;
+        }
         let catalog = &self.shared().catalog;
         let name = spec.name.clone();
-        let id = match catalog.named(&name) {
+        let (id, schema_version) = match catalog.named(&name) {
             Some(existing) => {
-                check_same(existing.spec(), &spec)?;
-                if existing.spec().retention == spec.retention {
+                check_existing(existing.spec(), &spec)?;
+                if *existing.spec() == spec {
                     return Ok(existing);
                 }
-                existing.id()
+                let newest = existing.schema_version();
+                (existing.id(), if *existing.schema() == spec.schema { newest } else { newest + 1 })
             }
             None => {
                 check_spec(&spec)?;
-                catalog.next_id()
+                (catalog.next_id(), FIRST_SCHEMA_VERSION)
             }
         };
-        let reply = intake::queue_entries(self.shared(), vec![Entry::Stream { id, spec }], true);
-        answer(reply).await?;
+        let entry = Entry::Stream { id, spec, schema_version };
+        let answered = defining.insert(intake::queue_entries(self.shared(), vec![entry], true)?).await;
+        *defining = None;
+        answered.unwrap_or(Err(Error::Closed))?;
         self.stream(&name).ok_or(Error::Closed)
     }
 
@@ -165,7 +181,8 @@ impl Log {
         answer(intake::queue(self.shared(), commit))
     }
 
-    /// A reader of one partition from `offset`, with the columns of `projection` (indices into the schema; all when `None`).
+    /// A reader of one partition from `offset`, with the columns of `projection` (indices into the schema that the stream
+    /// has now; all when `None`).
     ///
     /// # Errors
     /// [`Error::UnknownStream`], [`Error::UnknownPartition`], or a column that does not exist.
@@ -197,7 +214,8 @@ impl Log {
     /// # Errors
     /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
     pub fn snapshot(&self, stream: StreamId, partition: u32) -> Result<PartitionSnapshot> {
-        Ok(self.shared().catalog.expect(stream)?.partition(partition)?.snapshot())
+        let catalog = &self.shared().catalog;
+        PartitionSnapshot::take(catalog, stream, catalog.expect(stream)?.partition(partition)?)
     }
 
     /// The segment files of a partition, in offset order.
@@ -205,7 +223,8 @@ impl Log {
     /// # Errors
     /// [`Error::UnknownStream`] or [`Error::UnknownPartition`].
     pub fn segments(&self, stream: StreamId, partition: u32) -> Result<Vec<SegmentInfo>> {
-        Ok(self.snapshot(stream, partition)?.segments)
+        let (segments, _, _) = self.shared().catalog.expect(stream)?.partition(partition)?.at_this_instant();
+        Ok(segments)
     }
 
     /// The rows of a partition that are in no segment yet, from `from_offset` on.

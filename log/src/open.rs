@@ -18,7 +18,7 @@ use crate::metadata::Metadata;
 use crate::options::LogOptions;
 use crate::partition::{Partition, TailRows};
 use crate::segment::{self, Segment, SegmentName, is_temporary};
-use crate::stream::{StreamId, StreamSpec};
+use crate::stream::{FIRST_SCHEMA_VERSION, Stream, StreamId, StreamSpec};
 
 /// Names the log and its format; written once.
 pub(crate) const IDENTITY_FILE: &str = "LOG";
@@ -114,7 +114,7 @@ struct Loading<'a> {
 }
 
 struct LoadingStream {
-    spec: StreamSpec,
+    stream: Stream,
     partitions: Vec<LoadingPartition>,
 }
 
@@ -137,7 +137,15 @@ impl Loading<'_> {
         }
         for entry in &frame.entries {
             match entry {
-                Entry::Stream { id, spec } => self.define(*id, spec, frame.checkpoint)?,
+                Entry::Stream { id, spec, schema_version } => match self.streams.get_mut(id) {
+                    Some(known) => {
+                        known.stream = known.stream.redefined(spec.clone(), *schema_version).map_err(damaged)?;
+                    }
+                    None if *schema_version == FIRST_SCHEMA_VERSION => self.define(*id, spec, frame.checkpoint)?,
+                    None => {
+                        return Err(damaged(format!("stream {} begins with schema version {schema_version}", id.0)));
+                    }
+                },
                 Entry::Partition { stream, partition, start, next, sealed: _ } => {
                     let loading = self.partition(*stream, *partition).map_err(damaged)?;
                     if let Some(found) = loading.next.replace(*next)
@@ -161,12 +169,8 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// A stream that is new, or another definition of a known one. Outside of checkpoints a new one has no rows yet.
+    /// A stream that is new. Outside of checkpoints it has no rows yet.
     fn define(&mut self, id: StreamId, spec: &StreamSpec, checkpoint: bool) -> Result<()> {
-        if let Some(known) = self.streams.get_mut(&id) {
-            known.spec = spec.clone();
-            return Ok(());
-        }
         let load = |number| {
             let folder = segment::folder_of(self.dir, &spec.name, number);
             let segments = list_segments(self.disk, &folder)?;
@@ -176,7 +180,7 @@ impl Loading<'_> {
             Ok(LoadingPartition { folder, segments, sealed, start: 0, next, tail })
         };
         let partitions = (0..spec.partitions).map(load).collect::<Result<_>>()?;
-        self.streams.insert(id, LoadingStream { spec: spec.clone(), partitions });
+        self.streams.insert(id, LoadingStream { stream: Stream::new(id, spec.clone()), partitions });
         Ok(())
     }
 
@@ -187,10 +191,14 @@ impl Loading<'_> {
             .ok_or_else(|| format!("stream {} partition {partition} was never defined", stream.0))
     }
 
+    fn schema(&self, stream: StreamId, version: u32) -> Result<SchemaRef, String> {
+        let known = self.streams.get(&stream).and_then(|loading| loading.stream.schema_of(version));
+        known.cloned().ok_or_else(|| format!("stream {} has no schema version {version}", stream.0))
+    }
+
     fn rows(&mut self, rows: &RowsEntry, append_ms: i64) -> Result<(), String> {
-        let schema = self.streams.get(&rows.stream).map(|stream| Arc::clone(&stream.spec.schema));
+        let schema = self.schema(rows.stream, rows.schema_version)?;
         let loading = self.partition(rows.stream, rows.partition)?;
-        let schema = schema.expect("a stream with partitions has a schema");
         let (base, end) = (rows.base_offset, rows.base_offset + u64::from(rows.rows));
         if loading.next != Some(base) {
             let (stream, partition) = (rows.stream.0, rows.partition);
@@ -216,7 +224,7 @@ impl Loading<'_> {
                 tail_bytes += bytes;
                 partitions.push(Arc::new(partition));
             }
-            catalog.define(id, stream.spec, |_| Ok(partitions))?;
+            catalog.define(stream.stream, |_| partitions);
         }
         Ok((catalog, tail_bytes))
     }
@@ -235,7 +243,8 @@ fn decode_rows(rows: &RowsEntry, schema: &SchemaRef, from: u64, append_ms: i64) 
         batch = batch.slice(skip, batch.num_rows() - skip);
         base_offset = from;
     }
-    Ok(TailRows { base_offset, batch, bytes: rows.journal_bytes(), append_ms })
+    let schema_version = rows.schema_version;
+    Ok(TailRows { base_offset, schema_version, batch, bytes: rows.journal_bytes(), append_ms })
 }
 
 impl LoadingPartition {

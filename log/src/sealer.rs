@@ -110,6 +110,7 @@ fn seal(shared: &Shared, partition: &Partition) -> Result<()> {
         sync_journal(shared)?;
     }
     let started = Instant::now();
+    // Looked at after the rows, so that its schema is theirs or a later one.
     let entry = shared.catalog.expect(partition.stream)?;
     let (disk, schema) = (&shared.options.disk, entry.stream.schema());
     let folder = segment::folder_of(&shared.dir, entry.stream.name(), partition.number);
@@ -118,8 +119,11 @@ fn seal(shared: &Shared, partition: &Partition) -> Result<()> {
     }
     let mut writer = SegmentWriter::create(disk, &folder, schema, first.base_offset, last.end_offset())?;
     for batch in &rows {
-        let written =
-            if shared.sealer.is_closing() { Err(Error::Closed) } else { writer.write(&batch.batch, batch.append_ms) };
+        let written = if shared.sealer.is_closing() {
+            Err(Error::Closed)
+        } else {
+            batch.under(&entry.stream).and_then(|rows| writer.write(&rows, batch.append_ms))
+        };
         if let Err(error) = written {
             writer.abandon();
             return Err(error);
@@ -142,8 +146,7 @@ fn merge_small(shared: &Shared) -> Result<()> {
             let Some(run) = merge::plan(&segments, max_age) else { continue };
             let folder = segment::folder_of(&shared.dir, entry.stream.name(), partition.number);
             let go_on = || !shared.sealer.is_closing();
-            let (disk, schema) = (&shared.options.disk, entry.stream.schema());
-            let merged = merge::merge(disk, &folder, schema, &segments[run.clone()], go_on)?;
+            let merged = merge::merge(&shared.options.disk, &folder, &entry.stream, &segments[run.clone()], go_on)?;
             tracing::debug!(path = %merged.path.display(), segments = run.len(), "merged");
             metrics::counter!("thermocline_log_merged_segments_total").increment(run.len() as u64);
             partition.merge(merged);

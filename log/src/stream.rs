@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
+/// Version of the schema that a stream is created with.
+pub(crate) const FIRST_SCHEMA_VERSION: u32 = 1;
+
 /// Number of a stream in its log; assigned at creation, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
@@ -40,14 +43,58 @@ impl StreamSpec {
     }
 }
 
-/// A stream of an open log; cheap to clone.
+/// A stream of an open log, as it was defined when this was handed out; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Stream {
     pub(crate) id: StreamId,
     pub(crate) spec: Arc<StreamSpec>,
+    /// Every schema it has had, by version, the first first; the last is the spec's.
+    schemas: Arc<[SchemaRef]>,
 }
 
 impl Stream {
+    /// A stream with its first schema.
+    pub(crate) fn new(id: StreamId, spec: StreamSpec) -> Self {
+        let schemas = Arc::new([Arc::clone(&spec.schema)]);
+        Self { id, spec: Arc::new(spec), schemas }
+    }
+
+    /// The same stream with another definition, whose schema is version `schema_version`: a known one or the next.
+    ///
+    /// # Errors
+    /// What was expected and found, when the version is none of these or known with another schema.
+    pub(crate) fn redefined(&self, mut spec: StreamSpec, schema_version: u32) -> Result<Self, String> {
+        let newest = self.schema_version();
+        let mut schemas = Arc::clone(&self.schemas);
+        match self.schema_of(schema_version) {
+            Some(known) if *known == spec.schema => spec.schema = Arc::clone(known),
+            Some(_) => {
+                return Err(format!(
+                    "stream {:?}: schema version {schema_version} is known with other columns",
+                    spec.name
+                ));
+            }
+            None if schema_version == newest + 1 => {
+                schemas = schemas.iter().chain([&spec.schema]).cloned().collect();
+            }
+            None => {
+                let next = newest + 1;
+                return Err(format!("stream {:?}: expected schema version {next}, found {schema_version}", spec.name));
+            }
+        }
+        Ok(Self { id: self.id, spec: Arc::new(spec), schemas })
+    }
+
+    /// The schema of that version.
+    pub(crate) fn schema_of(&self, version: u32) -> Option<&SchemaRef> {
+        self.schemas.get(usize::try_from(version.checked_sub(FIRST_SCHEMA_VERSION)?).ok()?)
+    }
+
+    /// Every schema it has had, with its version, oldest first.
+    pub(crate) fn schemas(&self) -> impl DoubleEndedIterator<Item = (u32, &SchemaRef)> + ExactSizeIterator {
+        self.schemas.iter().enumerate().map(|(index, schema)| (version_at(index), schema))
+    }
+
     /// The stream's number.
     #[must_use]
     pub fn id(&self) -> StreamId {
@@ -66,6 +113,12 @@ impl Stream {
         &self.spec.schema
     }
 
+    /// Version of the schema: 1 when the stream was created, one more for every change of its columns since.
+    #[must_use]
+    pub fn schema_version(&self) -> u32 {
+        version_at(self.schemas.len() - 1)
+    }
+
     /// Number of partitions.
     #[must_use]
     pub fn partitions(&self) -> u32 {
@@ -77,4 +130,9 @@ impl Stream {
     pub fn spec(&self) -> &StreamSpec {
         &self.spec
     }
+}
+
+/// The version of the schema at `index`.
+fn version_at(index: usize) -> u32 {
+    FIRST_SCHEMA_VERSION + u32::try_from(index).expect("schema versions are counted in u32")
 }

@@ -211,7 +211,7 @@ async fn another_version_is_refused_with_both_versions() {
     let crc = crc32c::crc32c(&content[..60]);
     content[60..64].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&file, &content).unwrap();
-    assert!(matches!(open(dir.path()), Err(Error::Version { expected: 1, found: 9, .. })));
+    assert!(matches!(open(dir.path()), Err(Error::Version { expected: 2, found: 9, .. })));
 }
 
 #[tokio::test]

@@ -13,8 +13,6 @@ use crate::stream::{Retention, StreamId, StreamSpec};
 pub(crate) const ENTRY_HEADER_BYTES: usize = 16;
 /// Bytes of a rows entry before the batch's message.
 pub(crate) const ROWS_HEADER_BYTES: usize = 40;
-/// Version of a stream's schema; there is only the first so far.
-pub(crate) const FIRST_SCHEMA_VERSION: u32 = 1;
 
 const KIND_ROWS: u16 = 1;
 const KIND_STREAM: u16 = 2;
@@ -32,8 +30,8 @@ const NONE: u64 = u64::MAX;
 pub(crate) enum Entry {
     /// Rows of a partition.
     Rows(RowsEntry),
-    /// A stream is created, or its retention changed.
-    Stream { id: StreamId, spec: StreamSpec },
+    /// A stream is created, or its retention or its columns changed: then with the next schema version.
+    Stream { id: StreamId, spec: StreamSpec, schema_version: u32 },
     /// A cursor moves.
     Cursor { name: String, stream: StreamId, partition: u32, next_offset: u64 },
     /// A named value is set.
@@ -64,6 +62,7 @@ pub(crate) fn encode_rows_header(
     partition: u32,
     base_offset: u64,
     rows: u32,
+    schema_version: u32,
     message_bytes: usize,
     body_bytes: usize,
 ) -> Vec<u8> {
@@ -73,7 +72,7 @@ pub(crate) fn encode_rows_header(
     out.extend_from_slice(&partition.to_le_bytes());
     out.extend_from_slice(&base_offset.to_le_bytes());
     out.extend_from_slice(&rows.to_le_bytes());
-    out.extend_from_slice(&FIRST_SCHEMA_VERSION.to_le_bytes());
+    out.extend_from_slice(&schema_version.to_le_bytes());
     out.extend_from_slice(&(message_bytes as u64).to_le_bytes());
     out.extend_from_slice(&(body_bytes as u64).to_le_bytes());
     out
@@ -97,6 +96,7 @@ impl Entry {
                     rows.partition,
                     rows.base_offset,
                     rows.rows,
+                    rows.schema_version,
                     message.len(),
                     body.len(),
                 );
@@ -105,7 +105,9 @@ impl Entry {
                 out.extend_from_slice(body);
                 pad(out);
             }
-            Self::Stream { id, spec } => entry(out, KIND_STREAM, |payload| encode_stream(payload, *id, spec)),
+            Self::Stream { id, spec, schema_version } => {
+                entry(out, KIND_STREAM, |payload| encode_stream(payload, *id, spec, *schema_version));
+            }
             Self::Cursor { name, stream, partition, next_offset } => entry(out, KIND_CURSOR, |payload| {
                 place(payload, *stream, *partition);
                 payload.extend_from_slice(&next_offset.to_le_bytes());
@@ -234,22 +236,19 @@ fn decode_rows(payload: &Buffer) -> Result<RowsEntry, String> {
     if message_bytes.checked_add(body_bytes) != Some(batch_bytes) {
         return Err(format!("rows entry holds {batch_bytes} bytes, expected {message_bytes} and {body_bytes}"));
     }
-    if schema_version != FIRST_SCHEMA_VERSION {
-        return Err(format!("rows of schema version {schema_version}, expected {FIRST_SCHEMA_VERSION}"));
-    }
     let message_bytes = usize::try_from(message_bytes).map_err(|_| cut_short())?;
     let message = payload.slice_with_length(ROWS_HEADER_BYTES, message_bytes);
     let body = payload.slice(ROWS_HEADER_BYTES + message_bytes);
     Ok(RowsEntry { stream, partition, base_offset, rows, schema_version, message, body })
 }
 
-fn encode_stream(out: &mut Vec<u8>, id: StreamId, spec: &StreamSpec) {
+fn encode_stream(out: &mut Vec<u8>, id: StreamId, spec: &StreamSpec, schema_version: u32) {
     let schema = encode_schema(&spec.schema);
     place(out, id, spec.partitions);
     let max_age_ms = spec.retention.max_age.map_or(NONE, |age| u64::try_from(age.as_millis()).unwrap_or(NONE - 1));
     out.extend_from_slice(&max_age_ms.to_le_bytes());
     out.extend_from_slice(&spec.retention.max_bytes.unwrap_or(NONE).to_le_bytes());
-    out.extend_from_slice(&FIRST_SCHEMA_VERSION.to_le_bytes());
+    out.extend_from_slice(&schema_version.to_le_bytes());
     out.extend_from_slice(&u32::try_from(spec.partition_key.len()).expect("a schema's columns fit u32").to_le_bytes());
     for part in
         [schema.as_slice(), spec.name.as_bytes()].into_iter().chain(spec.partition_key.iter().map(String::as_bytes))
@@ -266,9 +265,6 @@ fn decode_stream(payload: &Buffer) -> Result<Entry, String> {
     let (id, partitions) = (StreamId(fields.u32()), fields.u32());
     let (max_age_ms, max_bytes) = (fields.u64(), fields.u64());
     let (schema_version, keys) = (fields.u32(), fields.u32());
-    if schema_version != FIRST_SCHEMA_VERSION {
-        return Err(format!("stream of schema version {schema_version}, expected {FIRST_SCHEMA_VERSION}"));
-    }
     let mut at = 32;
     let mut part = || -> Option<Buffer> {
         let len = usize::try_from(Fields::new(payload.get(at..)?).try_u64()?).ok()?;
@@ -285,7 +281,7 @@ fn decode_stream(payload: &Buffer) -> Result<Entry, String> {
         max_bytes: (max_bytes != NONE).then_some(max_bytes),
     };
     let spec = StreamSpec { name, schema: schema.into(), partitions, partition_key, retention };
-    Ok(Entry::Stream { id, spec })
+    Ok(Entry::Stream { id, spec, schema_version })
 }
 
 #[cfg(test)]

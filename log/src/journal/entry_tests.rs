@@ -36,14 +36,14 @@ fn spec() -> impl Strategy<Value = StreamSpec> {
 fn rows() -> impl Strategy<Value = Entry> {
     // A batch's parts are padded to 8 by the encoder of batches.
     let words = || prop::collection::vec(any::<[u8; 8]>(), 0..20).prop_map(|words| words.concat());
-    (place(), any::<u64>(), any::<u32>(), words(), words()).prop_map(
-        |((stream, partition), base_offset, rows, message, body)| {
+    (place(), any::<u64>(), any::<[u32; 2]>(), words(), words()).prop_map(
+        |((stream, partition), base_offset, [rows, schema_version], message, body)| {
             Entry::Rows(RowsEntry {
                 stream,
                 partition,
                 base_offset,
                 rows,
-                schema_version: FIRST_SCHEMA_VERSION,
+                schema_version,
                 message: aligned(&message),
                 body: aligned(&body),
             })
@@ -54,7 +54,11 @@ fn rows() -> impl Strategy<Value = Entry> {
 fn entry_of_any_kind() -> impl Strategy<Value = Entry> {
     prop_oneof![
         rows(),
-        (any::<u32>().prop_map(StreamId), spec()).prop_map(|(id, spec)| Entry::Stream { id, spec }),
+        (any::<u32>().prop_map(StreamId), spec(), any::<u32>()).prop_map(|(id, spec, schema_version)| Entry::Stream {
+            id,
+            spec,
+            schema_version
+        }),
         (".*", place(), any::<u64>()).prop_map(|(name, (stream, partition), next_offset)| Entry::Cursor {
             name,
             stream,

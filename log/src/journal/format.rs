@@ -3,8 +3,10 @@
 
 use crate::fields::{Fields, put};
 
-/// Version of the journal format that this build writes, and the only one it reads.
-pub(crate) const VERSION: u16 = 1;
+/// Version of the journal format that this build writes.
+pub(crate) const VERSION: u16 = 2;
+/// The oldest version it reads. Version 1 had no streams with more than one schema.
+const OLDEST_VERSION: u16 = 1;
 /// Every structure in a journal file starts at a multiple of this.
 pub(crate) const ALIGNMENT: u64 = 8;
 /// Bytes of a file header.
@@ -143,7 +145,7 @@ fn check_header(bytes: &[u8; 64], magic: &[u8], version_at: usize, crc: u32) -> 
         return Err(HeaderFault::Damaged(format!("header checksum: expected {crc:#010x}, found {found:#010x}")));
     }
     let version = Fields::new(&bytes[version_at..]).u16();
-    if version != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(HeaderFault::Version(version));
     }
     Ok(())

@@ -39,9 +39,21 @@ fn a_frame_of_another_log_is_damage() {
 #[test]
 fn zeros_are_blank_and_another_version_is_named() {
     assert_eq!(FrameHeader::decode(&[0; FRAME_HEADER_BYTES], 42), Err(HeaderFault::Blank));
-    let mut newer = frame_header().encode(42);
-    put(&mut newer, 4, &2_u16.to_le_bytes());
-    let crc = seeded_crc(42, &newer[..60]);
-    put(&mut newer, 60, &crc.to_le_bytes());
-    assert_eq!(FrameHeader::decode(&newer, 42), Err(HeaderFault::Version(2)));
+    assert_eq!(FrameHeader::decode(&with_version(VERSION + 1), 42), Err(HeaderFault::Version(VERSION + 1)));
+    assert_eq!(FrameHeader::decode(&with_version(0), 42), Err(HeaderFault::Version(0)));
+}
+
+#[test]
+fn older_versions_are_read() {
+    for version in 1..=VERSION {
+        assert_eq!(FrameHeader::decode(&with_version(version), 42), Ok(frame_header()), "version {version}");
+    }
+}
+
+fn with_version(version: u16) -> [u8; FRAME_HEADER_BYTES] {
+    let mut bytes = frame_header().encode(42);
+    put(&mut bytes, 4, &version.to_le_bytes());
+    let crc = seeded_crc(42, &bytes[..60]);
+    put(&mut bytes, 60, &crc.to_le_bytes());
+    bytes
 }

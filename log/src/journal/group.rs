@@ -25,6 +25,7 @@ pub(crate) struct NewRows {
     pub stream: StreamId,
     pub partition: u32,
     pub base_offset: u64,
+    pub schema_version: u32,
     pub batch: RecordBatch,
     /// Size as encoded.
     pub bytes: u64,
@@ -77,6 +78,7 @@ struct Builder<F> {
 #[derive(Debug, Default)]
 struct Waiting {
     base_offset: u64,
+    schema_version: u32,
     rows: usize,
     batches: Vec<RecordBatch>,
 }
@@ -84,7 +86,7 @@ struct Waiting {
 impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
     fn place(&mut self, pieces: Vec<Piece>) -> Result<Receipt> {
         let mut receipt = Receipt { ranges: Vec::with_capacity(pieces.len()) };
-        for Piece { stream, partition, rows, continues } in pieces {
+        for Piece { stream, partition, schema_version, rows, continues } in pieces {
             let next_offset = &self.next_offset;
             let next = self.group.next.entry((stream, partition)).or_insert_with(|| next_offset(stream, partition));
             let start = *next;
@@ -95,20 +97,32 @@ impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
                 _ => receipt.ranges.push(OffsetRange { stream, partition, start, end }),
             }
             match rows {
-                PieceRows::Small(batch) => self.wait(stream, partition, start, batch)?,
+                PieceRows::Small(batch) => self.wait(stream, partition, start, schema_version, batch)?,
                 PieceRows::Encoded(batch, encoded) => {
                     self.encode_waiting(stream, partition)?;
-                    self.group.push_rows(stream, partition, start, batch, encoded);
+                    self.group.push_rows(stream, partition, start, schema_version, batch, encoded);
                 }
             }
         }
         Ok(receipt)
     }
 
-    fn wait(&mut self, stream: StreamId, partition: u32, start: u64, batch: RecordBatch) -> Result<()> {
+    fn wait(
+        &mut self,
+        stream: StreamId,
+        partition: u32,
+        start: u64,
+        schema_version: u32,
+        batch: RecordBatch,
+    ) -> Result<()> {
+        if self.waiting.get(&(stream, partition)).is_some_and(|waiting| waiting.schema_version != schema_version) {
+            // The stream's columns were changed in between.
+            self.encode_waiting(stream, partition)?;
+        }
         let waiting = self.waiting.entry((stream, partition)).or_default();
         if waiting.batches.is_empty() {
             waiting.base_offset = start;
+            waiting.schema_version = schema_version;
         }
         waiting.rows += batch.num_rows();
         waiting.batches.push(batch);
@@ -120,7 +134,7 @@ impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
 
     fn encode_waiting(&mut self, stream: StreamId, partition: u32) -> Result<()> {
         let Some(waiting) = self.waiting.get_mut(&(stream, partition)) else { return Ok(()) };
-        let Waiting { base_offset, batches, .. } = std::mem::take(waiting);
+        let Waiting { base_offset, schema_version, batches, .. } = std::mem::take(waiting);
         let batch = match batches.as_slice() {
             [] => return Ok(()),
             [only] => only.clone(),
@@ -128,7 +142,7 @@ impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
         };
         let encoded = encode_batch(&batch)?;
         let batch = encoded.compacted(batch)?;
-        self.group.push_rows(stream, partition, base_offset, batch, encoded);
+        self.group.push_rows(stream, partition, base_offset, schema_version, batch, encoded);
         Ok(())
     }
 
@@ -153,12 +167,14 @@ impl Group {
         stream: StreamId,
         partition: u32,
         base_offset: u64,
+        schema_version: u32,
         batch: RecordBatch,
         encoded: EncodedBatch,
     ) {
         let rows = u32::try_from(batch.num_rows()).expect("batches are cut far below 2^32 rows");
         let EncodedBatch { message, body, crc } = encoded;
-        let header = encode_rows_header(stream, partition, base_offset, rows, message.len(), body.len());
+        let header =
+            encode_rows_header(stream, partition, base_offset, rows, schema_version, message.len(), body.len());
         let bytes = (header.len() + message.len() + body.len()) as u64;
         self.push_part(Buffer::from_vec(header));
         let data_bytes = message.len() + body.len();
@@ -171,7 +187,7 @@ impl Group {
             self.push_part(body);
         }
         self.entries += 1;
-        self.rows.push(NewRows { stream, partition, base_offset, batch, bytes });
+        self.rows.push(NewRows { stream, partition, base_offset, schema_version, batch, bytes });
     }
 
     fn push_part(&mut self, part: Buffer) {

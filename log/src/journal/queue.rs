@@ -18,6 +18,8 @@ use crate::stream::StreamId;
 pub(crate) struct Piece {
     pub stream: StreamId,
     pub partition: u32,
+    /// Version of the stream's schema that the rows have.
+    pub schema_version: u32,
     pub rows: PieceRows,
     /// Whether this continues the piece before it: the same append, cut because it was long.
     pub continues: bool,

@@ -21,7 +21,7 @@ use crate::journal::{Entry, FOLDER};
 use crate::options::Durability;
 use crate::partition::{Partition, TailRows};
 use crate::shared::Shared;
-use crate::stream::StreamId;
+use crate::stream::{Stream, StreamId, StreamSpec};
 
 /// Bound on the bytes of one group, beyond its first commit.
 const GROUP_BYTES: u64 = 8 << 20;
@@ -269,9 +269,18 @@ impl Writer {
     fn publish(&mut self, group: Group, append_ms: i64) -> Result<()> {
         for change in &group.changes {
             match change {
-                Entry::Stream { id, spec } => self.shared.catalog.define(*id, spec.clone(), |stream| {
-                    Ok((0..stream.partitions()).map(|number| new_partition(stream.id(), number)).collect())
-                })?,
+                Entry::Stream { id, spec, schema_version } => {
+                    let stream = match self.shared.catalog.entry(*id) {
+                        None => Stream::new(*id, spec.clone()),
+                        Some(known) => {
+                            let redefined = known.stream.redefined(spec.clone(), *schema_version);
+                            redefined.expect("streams are changed one after the other")
+                        }
+                    };
+                    self.shared.catalog.define(stream, |stream| {
+                        (0..stream.partitions()).map(|number| new_partition(stream.id(), number)).collect()
+                    });
+                }
                 Entry::Start { stream, partition, start } => {
                     if let Some(partition) = self.shared.catalog.partition(*stream, *partition) {
                         partition.move_start(*start);
@@ -281,12 +290,12 @@ impl Writer {
             }
         }
         let mut rows_total = 0;
-        for NewRows { stream, partition, base_offset, batch, bytes } in group.rows {
+        for NewRows { stream, partition, base_offset, schema_version, batch, bytes } in group.rows {
             rows_total += batch.num_rows() as u64;
             let partition =
                 self.shared.catalog.partition(stream, partition).expect("commits to unknown partitions are refused");
             self.shared.memory.tail.fetch_add(bytes, Ordering::Relaxed);
-            partition.publish(TailRows { base_offset, batch, bytes, append_ms });
+            partition.publish(TailRows { base_offset, schema_version, batch, bytes, append_ms });
             self.batches_since_signal += 1;
             if partition.tail_bytes() >= self.shared.options.seal_bytes || self.batches_since_signal >= COALESCE_BATCHES
             {
@@ -386,7 +395,11 @@ fn checkpoint(shared: &Shared, next: &HashMap<(StreamId, u32), u64>) -> Vec<Entr
     let mut entries = Vec::new();
     for stream in shared.catalog.entries() {
         let id = stream.stream.id();
-        entries.push(Entry::Stream { id, spec: stream.stream.spec().clone() });
+        // All schemas: rows in older files that are not sealed yet may have any of them.
+        entries.extend(stream.stream.schemas().map(|(schema_version, schema)| {
+            let spec = StreamSpec { schema: Arc::clone(schema), ..stream.stream.spec().clone() };
+            Entry::Stream { id, spec, schema_version }
+        }));
         for partition in &stream.partitions {
             let range = partition.range();
             let next = next.get(&(id, partition.number)).copied().unwrap_or(range.end);

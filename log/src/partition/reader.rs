@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use tokio::sync::watch;
 
+use crate::adapt::{Adapter, projected};
 use crate::error::{Error, Result, corrupt};
 use crate::partition::Rows;
 use crate::partition::state::{Found, Partition, Published, TailRows};
@@ -13,11 +14,15 @@ use crate::stream::Stream;
 
 /// Reads a partition forwards from an offset: segments first, then the shared tail, without a gap. Only durable rows
 /// are seen.
+///
+/// All rows have the columns that the stream had when the reader was opened, whatever it had when they were appended.
 #[derive(Debug)]
 pub struct PartitionReader {
     stream: Stream,
     partition: Arc<Partition>,
     projection: Option<Vec<usize>>,
+    /// The way from another schema that rows of the tail had last, with its version, to what is handed out.
+    adapter: Option<(u32, Adapter)>,
     position: u64,
     published: watch::Receiver<Published>,
     /// The segment being read; it stands at `position`, after the rows in `left_over`.
@@ -29,14 +34,24 @@ pub struct PartitionReader {
 impl PartitionReader {
     pub(crate) fn new(stream: Stream, partition: Arc<Partition>, offset: u64, projection: Option<Vec<usize>>) -> Self {
         let published = partition.subscribe();
-        Self { stream, partition, projection, position: offset, published, segment: None, left_over: None }
+        Self {
+            stream,
+            partition,
+            projection,
+            adapter: None,
+            position: offset,
+            published,
+            segment: None,
+            left_over: None,
+        }
     }
 
     /// The next rows, at most `max_rows`; `None` when the reader has reached the durable end. Blocks on disk
     /// when it reads a segment.
     ///
     /// # Errors
-    /// [`crate::Error::OffsetRemoved`] when retention removed the position, or damage of a segment.
+    /// [`crate::Error::OffsetRemoved`] when retention removed the position, [`crate::Error::SchemaChanged`] when the rows were
+    /// appended after one of the reader's columns was changed, or damage of a segment.
     pub fn next(&mut self, max_rows: usize) -> Result<Option<Rows>> {
         let max_rows = max_rows.max(1);
         if let Some(batch) = self.next_of_segment()? {
@@ -85,6 +100,7 @@ impl PartitionReader {
         let len = (rows.batch.num_rows() - skip).min(max_rows);
         let batch = rows.batch.slice(skip, len);
         let batch = match &self.projection {
+            _ if rows.schema_version != self.stream.schema_version() => self.adapted(rows.schema_version, &batch)?,
             None => batch,
             Some(columns) => batch.project(columns)?,
         };
@@ -93,9 +109,23 @@ impl PartitionReader {
         Ok(Rows { start_offset, batch })
     }
 
+    /// Rows of another version of the schema, with the reader's columns.
+    fn adapted(&mut self, version: u32, batch: &RecordBatch) -> Result<RecordBatch> {
+        match &self.adapter {
+            Some((known, adapter)) if *known == version => adapter.adapt(batch),
+            _ => {
+                let target = projected(self.stream.schema(), self.projection.as_deref())?;
+                let adapter = Adapter::new(self.stream.name(), batch.schema_ref(), &target)?;
+                let adapted = adapter.adapt(batch);
+                self.adapter = Some((version, adapter));
+                adapted
+            }
+        }
+    }
+
     /// Opens the segment that holds the position. Returns its rows from there on, as far as they are decoded.
     fn open_segment(&mut self, segment: &Arc<Segment>) -> Result<RecordBatch> {
-        let mut reader = SegmentReader::open(segment, self.stream.schema(), self.position, self.projection.as_deref())?;
+        let mut reader = SegmentReader::open(segment, &self.stream, self.position, self.projection.as_deref())?;
         let batch = reader.next()?;
         self.segment = Some(reader);
         batch.ok_or_else(|| {

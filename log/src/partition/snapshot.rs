@@ -4,9 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+
+use crate::catalog::Catalog;
 use crate::error::Result;
-use crate::partition::Rows;
+use crate::partition::{Partition, Rows};
 use crate::segment::Segment;
+use crate::stream::StreamId;
 
 /// One segment file of a partition. While it is held the file stays on disk, whatever retention and merging do.
 #[derive(Debug, Clone)]
@@ -45,10 +49,27 @@ impl SegmentInfo {
 /// All rows of a partition at one instant: each in exactly one segment or one batch of the tail.
 #[derive(Debug, Clone)]
 pub struct PartitionSnapshot {
-    /// Sealed rows, in offset order.
+    /// The stream's columns at this instant.
+    pub schema: SchemaRef,
+    /// Sealed rows, in offset order. A file keeps the columns it was written with: some of [`Self::schema`] may be missing
+    /// (its rows have NULL there) or of a narrower type, and they may stand in another order.
     pub segments: Vec<SegmentInfo>,
-    /// Rows after the last segment, in offset order, all columns.
+    /// Rows after the last segment, in offset order, all columns of [`Self::schema`].
     pub tail: Vec<Rows>,
     /// Offsets of the rows. The first segment may begin before it: those rows were removed by retention.
     pub range: Range<u64>,
+}
+
+impl PartitionSnapshot {
+    /// What the partition holds now.
+    pub(crate) fn take(catalog: &Catalog, stream: StreamId, partition: &Partition) -> Result<Self> {
+        let (segments, tail, range) = partition.at_this_instant();
+        // Looked at after the rows, so that its schema is theirs or a later one.
+        let stream = catalog.expect(stream)?.stream.clone();
+        let tail = tail.into_iter().map(|rows| {
+            let batch = rows.under(&stream)?;
+            Ok(Rows { start_offset: rows.base_offset, batch })
+        });
+        Ok(Self { schema: Arc::clone(stream.schema()), segments, tail: tail.collect::<Result<_>>()?, range })
+    }
 }

@@ -12,9 +12,11 @@ use arrow::array::RecordBatch;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use crate::partition::{PartitionSnapshot, Rows, SegmentInfo};
+use crate::adapt::Adapter;
+use crate::error::Result;
+use crate::partition::SegmentInfo;
 use crate::segment::Segment;
-use crate::stream::StreamId;
+use crate::stream::{Stream, StreamId};
 
 /// What counts as a small batch, one pass after the other.
 const COALESCE_SMALL_ROWS: [usize; 3] = [64, 512, 1024];
@@ -27,6 +29,8 @@ const COALESCED_ROWS: usize = 8192;
 #[derive(Debug, Clone)]
 pub(crate) struct TailRows {
     pub base_offset: u64,
+    /// Version of the stream's schema that the batch has.
+    pub schema_version: u32,
     pub batch: RecordBatch,
     /// Size as encoded in the journal; what the memory cap counts.
     pub bytes: u64,
@@ -36,6 +40,14 @@ pub(crate) struct TailRows {
 impl TailRows {
     pub(crate) fn end_offset(&self) -> u64 {
         self.base_offset + self.batch.num_rows() as u64
+    }
+
+    /// The batch under the schema of `stream`.
+    pub(crate) fn under(&self, stream: &Stream) -> Result<RecordBatch> {
+        if self.schema_version == stream.schema_version() {
+            return Ok(self.batch.clone());
+        }
+        Adapter::new(stream.name(), self.batch.schema_ref(), stream.schema())?.adapt(&self.batch)
     }
 }
 
@@ -158,19 +170,11 @@ impl Partition {
         Found::Tail(state.tail[at].clone())
     }
 
-    /// Segments and tail of one instant.
-    pub(crate) fn snapshot(&self) -> PartitionSnapshot {
+    /// Segments and tail of one instant, and the offsets of the rows.
+    pub(crate) fn at_this_instant(&self) -> (Vec<SegmentInfo>, Vec<TailRows>, Range<u64>) {
         let state = self.state.read();
         let kept = state.segments.iter().filter(|segment| segment.name.end > state.start);
-        PartitionSnapshot {
-            segments: kept.map(SegmentInfo::new).collect(),
-            tail: state
-                .tail
-                .iter()
-                .map(|rows| Rows { start_offset: rows.base_offset, batch: rows.batch.clone() })
-                .collect(),
-            range: state.start..state.end,
-        }
+        (kept.map(SegmentInfo::new).collect(), state.tail.iter().cloned().collect(), state.start..state.end)
     }
 
     /// The segments.
@@ -246,6 +250,7 @@ impl Partition {
                 let batches = run.iter().map(|rows| &rows.batch);
                 let joined = TailRows {
                     base_offset: first.base_offset,
+                    schema_version: first.schema_version,
                     batch: arrow::compute::concat_batches(first.batch.schema_ref(), batches)?,
                     bytes: run.iter().map(|rows| rows.bytes).sum(),
                     append_ms: last.append_ms,
@@ -264,7 +269,9 @@ impl Partition {
             let mut rows_in_run = 0;
             let fits = |rows: &&TailRows| {
                 rows_in_run += rows.batch.num_rows();
-                rows.batch.num_rows() <= small_rows && rows_in_run <= COALESCED_ROWS
+                rows.batch.num_rows() <= small_rows
+                    && rows_in_run <= COALESCED_ROWS
+                    && rows.schema_version == state.tail[at].schema_version
             };
             let run = state.tail.range(at..).take_while(fits).count();
             if run >= COALESCE_BATCHES {

@@ -8,11 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::segment::{Segment, SegmentReader, SegmentWriter};
+use crate::stream::Stream;
 
 /// How many neighbours make a merge worth it.
 const FANOUT: usize = 8;
@@ -51,18 +50,19 @@ fn run_from(segments: &[Arc<Segment>], class_bytes: u64, max_span_ms: u64) -> us
     segments.iter().take_while(fits).count()
 }
 
-/// Writes one segment with the rows of `segments`, which are neighbours. `go_on` is asked between batches.
+/// Writes one segment with the rows of `segments`, which are neighbours, under the schema that `stream` has now. `go_on` is
+/// asked between batches.
 pub(crate) fn merge(
     disk: &Arc<dyn Disk>,
     folder: &Path,
-    schema: &SchemaRef,
+    stream: &Stream,
     segments: &[Arc<Segment>],
     go_on: impl Fn() -> bool,
 ) -> Result<Segment> {
     let start = segments.first().map_or(0, |segment| segment.name.start);
     let end = segments.last().map_or(0, |segment| segment.name.end);
-    let mut writer = SegmentWriter::create(disk, folder, schema, start, end)?;
-    match copy(&mut writer, schema, segments, go_on) {
+    let mut writer = SegmentWriter::create(disk, folder, stream.schema(), start, end)?;
+    match copy(&mut writer, stream, segments, go_on) {
         Ok(()) => writer.finish(),
         Err(error) => {
             writer.abandon();
@@ -73,13 +73,13 @@ pub(crate) fn merge(
 
 fn copy(
     writer: &mut SegmentWriter,
-    schema: &SchemaRef,
+    stream: &Stream,
     segments: &[Arc<Segment>],
     go_on: impl Fn() -> bool,
 ) -> Result<()> {
     for segment in segments {
         let append_ms = segment.name.append_ms.cast_signed();
-        let mut reader = SegmentReader::open(segment, schema, segment.name.start, None)?;
+        let mut reader = SegmentReader::open(segment, stream, segment.name.start, None)?;
         while let Some(batch) = reader.next()? {
             if !go_on() {
                 return Err(Error::Closed);

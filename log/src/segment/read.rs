@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
 
+use crate::adapt::{Adapter, projected};
 use crate::error::{Error, Result};
 use crate::segment::Segment;
+use crate::stream::Stream;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
@@ -17,22 +22,32 @@ const BATCH_ROWS: usize = 8192;
 pub(crate) struct SegmentReader {
     segment: Arc<Segment>,
     batches: ParquetRecordBatchReader,
-    /// Columns of a decoded batch that make the projection, in its order.
-    columns: Option<Vec<usize>>,
+    columns: Columns,
+}
+
+/// What makes the rows asked for of a decoded batch.
+enum Columns {
+    /// It has them.
+    All,
+    /// Its columns of these indices.
+    Projected(Vec<usize>),
+    /// The segment was written under another schema of the stream.
+    Adapted(Adapter),
 }
 
 impl SegmentReader {
-    /// Opens the segment at `offset`, which lies in it. `projection` are indices into `schema`.
+    /// Opens the segment at `offset`, which lies in it. Its rows get the schema of `stream`, projected on the columns of
+    /// these indices.
     pub(crate) fn open(
         segment: &Arc<Segment>,
-        schema: &SchemaRef,
+        stream: &Stream,
         offset: u64,
         projection: Option<&[usize]>,
     ) -> Result<Self> {
         let failed = |source| Error::Parquet { path: segment.path.clone(), source };
-        let options = ArrowReaderOptions::new().with_schema(Arc::clone(schema));
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new_with_options(segment.load()?, options).map_err(failed)?;
+        let content = segment.load()?;
+        let (found, read, columns) = plan(&content, stream, projection, failed)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
         let mut skip = usize::try_from(offset - segment.name.start).expect("a segment's rows fit the address space");
         let mut row_groups = Vec::new();
         for (index, group) in builder.metadata().row_groups().iter().enumerate() {
@@ -43,15 +58,9 @@ impl SegmentReader {
                 row_groups.push(index);
             }
         }
-        let (mask, columns) = match projection {
-            None => (ProjectionMask::all(), None),
-            Some(projection) => {
-                let mut sorted = projection.to_vec();
-                sorted.sort_unstable();
-                sorted.dedup();
-                let columns = projection.iter().filter_map(|column| sorted.binary_search(column).ok()).collect();
-                (ProjectionMask::roots(builder.parquet_schema(), sorted), Some(columns))
-            }
+        let mask = match read {
+            None => ProjectionMask::all(),
+            Some(read) => ProjectionMask::roots(builder.parquet_schema(), read),
         };
         let batches = builder
             .with_row_groups(row_groups)
@@ -72,10 +81,34 @@ impl SegmentReader {
         };
         let batch = batch.map_err(failed)?;
         match &self.columns {
-            None => Ok(Some(batch)),
-            Some(columns) => Ok(Some(batch.project(columns)?)),
+            Columns::All => Ok(Some(batch)),
+            Columns::Projected(columns) => Ok(Some(batch.project(columns)?)),
+            Columns::Adapted(adapter) => Ok(Some(adapter.adapt(&batch)?)),
         }
     }
+}
+
+/// How the file is decoded, which of its columns are (all when `None`), and what makes the rows asked for of them. A file
+/// tells the schema that it was written under.
+fn plan(
+    content: &Bytes,
+    stream: &Stream,
+    projection: Option<&[usize]>,
+    failed: impl Fn(ParquetError) -> Error,
+) -> Result<(ArrowReaderMetadata, Option<Vec<usize>>, Columns)> {
+    let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new()).map_err(&failed)?;
+    if found.schema().fields() != stream.schema().fields() {
+        let adapter = Adapter::new(stream.name(), found.schema(), &projected(stream.schema(), projection)?)?;
+        return Ok((found, Some(adapter.columns_read()), Columns::Adapted(adapter.over_columns_read())));
+    }
+    let options = ArrowReaderOptions::new().with_schema(Arc::clone(stream.schema()));
+    let found = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options).map_err(&failed)?;
+    let Some(projection) = projection else { return Ok((found, None, Columns::All)) };
+    let mut read = projection.to_vec();
+    read.sort_unstable();
+    read.dedup();
+    let columns = projection.iter().filter_map(|column| read.binary_search(column).ok()).collect();
+    Ok((found, Some(read), Columns::Projected(columns)))
 }
 
 impl std::fmt::Debug for SegmentReader {
