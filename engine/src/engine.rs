@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
 use thermocline_sql::{AlertDef, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
@@ -136,8 +137,7 @@ impl Engine {
     /// Creates the pipeline's streams, recovers every query, and starts them.
     ///
     /// # Errors
-    /// A stream that exists with another schema, a query that changed since its state was stored, a table that cannot
-    /// be read, damage of the log.
+    /// A stream that exists and cannot become what the pipeline says, a table that cannot be read, damage of the log.
     pub async fn start(settings: EngineSettings) -> Result<Self> {
         let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows } = settings;
         let tables = Arc::new(Tables::load(pipeline.tables.values(), Arc::clone(&clock)).await?);
@@ -356,13 +356,28 @@ impl Opener<'_> {
             ContinuousQuery::Insert(_) => {
                 let schema = stage.schema();
                 let columns = schema.fields().len() - usize::from(has_row_index);
-                let schema = Arc::new(arrow::datatypes::Schema::new(schema.fields()[..columns].to_vec()));
+                let schema = Schema::new(schema.fields()[..columns].to_vec());
+                let schema = match log.stream(&name) {
+                    None => Arc::new(schema),
+                    Some(existing) => nullable_as_in(existing.schema(), &schema),
+                };
                 let retention = Retention { max_age: Some(OUTPUT_RETENTION), max_bytes: None };
                 let spec = StreamSpec { retention, ..StreamSpec::new(name, schema) };
                 Ok(Emitter::Stream(log.create_stream(spec).await?))
             }
         }
     }
+}
+
+/// The columns of a query whose earlier rows are in a stream of the columns `existing`: those rows have NULL in what the
+/// query has gained since, and where it could once be NULL.
+fn nullable_as_in(existing: &Schema, query: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| {
+        let held = existing.field_with_name(field.name());
+        let nullable = field.is_nullable() || held.map_or(true, Field::is_nullable);
+        field.as_ref().clone().with_nullable(nullable)
+    };
+    Arc::new(Schema::new(query.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// How long rows on their way to a sink are kept once it has taken them.

@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::plan_err;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::error::{DataFusionError, Result};
@@ -55,10 +56,15 @@ impl TableProvider for LogTable {
         let mut tails: Vec<Vec<RecordBatch>> = Vec::new();
         for partition in 0..self.stream.partitions() {
             let snapshot = self.log.snapshot(self.stream.id(), partition).map_err(external)?;
+            if snapshot.schema != self.schema() {
+                let name = self.stream.name();
+                return plan_err!("the columns of stream {name:?} were changed while the query was planned; ask again");
+            }
             for segment in snapshot.segments {
                 segment.verify().map_err(external)?;
                 let path = object_store::path::Path::from_absolute_path(&segment.path)?;
-                // The segment travels with its file: it stays on disk until the query is done.
+                // A segment may be older than the stream's columns: the scan adapts its own, by name. The segment travels with
+                // its file: it stays on disk until the query is done.
                 let mut file = PartitionedFile::new(path.to_string(), segment.bytes);
                 file.object_meta.location = path;
                 file.extensions.insert(segment);

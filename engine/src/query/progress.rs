@@ -61,23 +61,21 @@ impl Ledger {
         format!("query/{}/{what}", self.query)
     }
 
-    /// Stores the text of the query; tells whether there is state of another text. What that one emitted stays, and how
-    /// far it got: windows after that are computed anew, so its snapshots go.
-    pub(crate) fn claim(&self, log: &Log, sql: &str, partitions: u32, commit: &mut Commit) -> bool {
+    /// Stores the text of the query; tells whether there is state of another text.
+    pub(crate) fn claim(&self, log: &Log, sql: &str, commit: &mut Commit) -> bool {
         let name = self.name("text");
         let stored = log.value(&name);
         if stored.as_deref() == Some(sql.as_bytes()) {
             return false;
         }
         commit.put(name, sql);
-        for partition in 0..partitions {
-            commit.delete(self.name(&format!("snapshot/{partition}")));
-        }
         stored.is_some()
     }
 
-    /// Moves the cursor of a partition back to the oldest row that is still held.
-    pub(crate) fn rewind(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) {
+    /// Forgets the snapshot of a partition and moves its cursor back to the oldest row that is still held. What was
+    /// emitted stays, and how far that was: windows after it are computed anew.
+    pub(crate) fn start_anew(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) {
+        commit.delete(self.name(&format!("snapshot/{partition}")));
         let start = log.range(stream.id(), partition).map_or(0, |range| range.start);
         commit.move_cursor(&self.cursor(), stream.id(), partition, start);
     }

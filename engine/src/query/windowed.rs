@@ -80,12 +80,15 @@ impl WindowedQuery {
         let WindowedSettings { tables, clock, counters, .. } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
-        let is_changed = ledger.claim(log, sql, stream.partitions(), &mut commit);
+        let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
+        let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
+        let is_new_text = ledger.claim(log, sql, &mut commit);
+        let states = if is_new_text { None } else { stored_states(&ledger, log, &stream, &aggregate)? };
+        let is_changed = states.is_none();
         if is_changed {
             tracing::info!(query = name, "query changed: it goes on where it was, from all rows that are still held");
         }
-        let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
-        let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
+        let mut states = states.unwrap_or_default().into_iter();
         let progress = ledger.progress(log)?;
         let closed_us = progress.as_ref().map_or(NO_WATERMARK, |p| p.closed_us);
         let now = clock.elapsed();
@@ -109,14 +112,14 @@ impl WindowedQuery {
         };
         for partition in 0..query.stream.partitions() {
             if is_changed {
-                query.ledger.rewind(log, &query.stream, partition, &mut query.commit);
+                query.ledger.start_anew(log, &query.stream, partition, &mut query.commit);
             } else {
                 query.ledger.register(log, &query.stream, partition, &mut query.commit);
             }
             let mut windows =
                 PartitionWindows::new(Arc::clone(&aggregate), event_time.delay_us, settings.checkpoint_rows);
-            if let Some(file) = query.ledger.snapshot(log, partition).filter(|_| !is_changed) {
-                windows.restore(read_snapshot(&query.state_dir().join(file), &aggregate)?);
+            if let Some(state) = states.next().flatten() {
+                windows.restore(state);
             }
             let decisions = query.ledger.decisions(log, partition)?;
             let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
@@ -375,6 +378,27 @@ impl WindowedQuery {
     fn state_dir(&self) -> PathBuf {
         self.log.state_dir()
     }
+}
+
+/// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns
+/// have now.
+fn stored_states(
+    ledger: &Ledger,
+    log: &Log,
+    stream: &Stream,
+    aggregate: &WindowAggregate,
+) -> Result<Option<Vec<Option<PartitionState>>>> {
+    let mut states = Vec::new();
+    for partition in 0..stream.partitions() {
+        states.push(match ledger.snapshot(log, partition) {
+            None => None,
+            Some(file) => match read_snapshot(&log.state_dir().join(file), aggregate)? {
+                None => return Ok(None),
+                state => state,
+            },
+        });
+    }
+    Ok(Some(states))
 }
 
 /// A query's name as part of a file name.

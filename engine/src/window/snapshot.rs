@@ -54,8 +54,9 @@ pub(crate) fn write_snapshot(path: &Path, state: &PartitionState) -> Result<()> 
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the folder of"))
 }
 
-/// Reads a state that [`write_snapshot`] wrote.
-pub(crate) fn read_snapshot(path: &Path, aggregate: &WindowAggregate) -> Result<PartitionState> {
+/// Reads a state that [`write_snapshot`] wrote; `None` when it was of other types than `aggregate` has: a column that the
+/// query reads was widened since.
+pub(crate) fn read_snapshot(path: &Path, aggregate: &WindowAggregate) -> Result<Option<PartitionState>> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| Error::Io {
         action: "read",
@@ -99,7 +100,7 @@ fn encode(state: &PartitionState) -> Result<Vec<u8>> {
 
 type Mismatch = (String, String);
 
-fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<PartitionState, Mismatch> {
+fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionState>, Mismatch> {
     if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES || &bytes[..MAGIC.len()] != MAGIC {
         return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
     }
@@ -125,26 +126,29 @@ fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<PartitionState, M
         };
         body = rest;
         let key = PaneKey { start_us: pane.start_us, first_end_us: pane.first_end_us };
-        panes.push((key, decode_pane(stream, aggregate)?));
+        let Some(rows) = decode_pane(stream, aggregate)? else { return Ok(None) };
+        panes.push((key, rows));
     }
-    Ok(PartitionState {
+    Ok(Some(PartitionState {
         next_offset: header.next_offset,
         next_checkpoint: header.next_checkpoint,
         watermark_us: header.watermark_us,
         panes,
-    })
+    }))
 }
 
-fn decode_pane(stream: &[u8], aggregate: &WindowAggregate) -> Result<RecordBatch, Mismatch> {
+fn decode_pane(stream: &[u8], aggregate: &WindowAggregate) -> Result<Option<RecordBatch>, Mismatch> {
     let broken = |e: arrow::error::ArrowError| ("an arrow stream of one batch".to_owned(), e.to_string());
     let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
     let batch = reader.next().transpose().map_err(broken)?;
     let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
     let expected = aggregate.state_schema();
     if batch.schema().fields().iter().map(|f| f.data_type()).ne(expected.fields().iter().map(|f| f.data_type())) {
-        return Err((format!("{expected:?}"), format!("{:?}", batch.schema())));
+        return Ok(None);
     }
     // A state without keys and functions has no columns, but a row.
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(expected), batch.columns().to_vec(), &options).map_err(broken)
+    RecordBatch::try_new_with_options(Arc::clone(expected), batch.columns().to_vec(), &options)
+        .map(Some)
+        .map_err(broken)
 }

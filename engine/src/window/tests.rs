@@ -137,13 +137,13 @@ async fn a_snapshot_is_read_as_it_was_written() {
         let aggregate = aggregate(outputs, "key,").await;
         let expected = state(&aggregate, true).await;
         write_snapshot(&path, &expected).unwrap();
-        assert_same(&read_snapshot(&path, &aggregate).unwrap(), &expected);
+        assert_same(&read_snapshot(&path, &aggregate).unwrap().unwrap(), &expected);
     }
     // Neither keys nor functions: a state without columns still is one row.
     let aggregate = aggregate("window_start AS s", "").await;
     let expected = state(&aggregate, false).await;
     write_snapshot(&path, &expected).unwrap();
-    assert_same(&read_snapshot(&path, &aggregate).unwrap(), &expected);
+    assert_same(&read_snapshot(&path, &aggregate).unwrap().unwrap(), &expected);
 }
 
 #[tokio::test]
@@ -181,10 +181,10 @@ async fn an_unknown_version_is_refused_with_both_named() {
 }
 
 #[tokio::test]
-async fn a_state_of_another_query_is_refused() {
+async fn a_state_of_other_types_is_none_of_the_query() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.snapshot");
     write_snapshot(&path, &state(&aggregate("key, avg(v) AS x", "key,").await, true).await).unwrap();
     let other = aggregate("key, count(v) AS x", "key,").await;
-    assert!(matches!(read_snapshot(&path, &other), Err(Error::State { .. })));
+    assert!(read_snapshot(&path, &other).unwrap().is_none());
 }
