@@ -16,9 +16,11 @@ mod queries;
 mod secrets;
 mod server;
 mod status;
+mod stored;
 
 pub use crate::error::{Error, Result};
 pub use crate::load::{Env, Findings, load, missing_secrets};
 pub use crate::queries::{explain, query_data_dir};
 pub use crate::server::{Server, ServerSettings, server_address};
 pub use crate::status::{ConnectorReport, QueryReport, SinkReport, StatusReport};
+pub use crate::stored::stored_conflict;

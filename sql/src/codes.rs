@@ -66,6 +66,7 @@ codes! {
     WATERMARK = "TC0207", "The watermark must be a `TIMESTAMP` column of the stream minus a fixed interval.";
     SECRET = "TC0208", "A secret is not set or cannot be read; found when the pipeline starts.";
     COLUMN_TYPE = "TC0209", "The column cannot be used for this because of its type.";
+    STORED_STREAM = "TC0210", "The data directory holds the stream with columns, partitions or a key that cannot become these; found when the pipeline starts.";
 
     // 03: what a stream cannot do; found by `shape`
     SHAPE_NO_STREAM = "TC0301", "The query reads no stream, so it would never emit anything.";

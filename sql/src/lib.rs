@@ -42,3 +42,4 @@ pub use crate::pipeline::{
 pub use crate::session::{register_dialect, session_config};
 pub use crate::shape::{GroupColumn, QueryShape, ShapeError, Window, WindowedShape};
 pub use crate::source::{LoadError, SourceFile, Span, load};
+pub use crate::types::sql_name;

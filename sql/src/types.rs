@@ -65,7 +65,8 @@ fn decimal(info: &ExactNumberInfo) -> Option<DataType> {
 }
 
 /// The name of an Arrow type in SQL.
-pub(crate) fn sql_name(data_type: &DataType) -> String {
+#[must_use]
+pub fn sql_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "TEXT".to_owned(),
         DataType::Float64 => "DOUBLE".to_owned(),

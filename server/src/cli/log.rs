@@ -57,16 +57,17 @@ fn table(found: &Inspection) -> String {
     let names = found.streams.iter().map(|found| found.stream.name().len());
     let width = names.chain(["stream".len()]).max().unwrap_or(0);
     let mut text = format!(
-        "{:<width$} {:>9} {:>12} {:>12} {:>12} {:>8} {:>14}  cursors\n",
-        "stream", "partition", "start", "sealed", "end", "segments", "segment bytes"
+        "{:<width$} {:>6} {:>9} {:>12} {:>12} {:>12} {:>8} {:>14}  cursors\n",
+        "stream", "schema", "partition", "start", "sealed", "end", "segments", "segment bytes"
     );
     for stream in &found.streams {
         for partition in &stream.partitions {
             let PartitionInspection { partition: number, start_offset, sealed_offset, end_offset, .. } = partition;
             let cursors: Vec<_> = partition.cursors.iter().map(|(name, next)| format!("{name}={next}")).collect();
             let line = format!(
-                "{:<width$} {number:>9} {start_offset:>12} {sealed_offset:>12} {end_offset:>12} {:>8} {:>14}  {}",
+                "{:<width$} {:>6} {number:>9} {start_offset:>12} {sealed_offset:>12} {end_offset:>12} {:>8} {:>14}  {}",
                 stream.stream.name(),
+                stream.stream.schema_version(),
                 partition.segments.len(),
                 partition.segment_bytes(),
                 cursors.join(" ")
@@ -111,6 +112,7 @@ fn as_json(found: &Inspection) -> Value {
         });
         json!({
             "name": spec.name,
+            "schema_version": found.stream.schema_version(),
             "columns": columns.collect::<Vec<_>>(),
             "partition_key": spec.partition_key,
             "partitions": found.partitions.iter().map(partition).collect::<Vec<_>>(),
@@ -161,10 +163,11 @@ mod tests {
         let (text, code) = inspect(InspectFormat::Table);
         assert_eq!(code, 0);
         let words: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(words[..6], ["numbers", "0", "0", "2", "2", "1"]);
-        assert_eq!(words[7], "report=1");
+        assert_eq!(words[..7], ["numbers", "1", "0", "0", "2", "2", "1"]);
+        assert_eq!(words[8], "report=1");
         let (text, _) = inspect(InspectFormat::Json);
         let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(found["streams"][0]["schema_version"], 1);
         assert_eq!(found["streams"][0]["partitions"][0]["end_offset"], 2);
         assert_eq!(found["streams"][0]["partitions"][0]["cursors"], json!({ "report": 1 }));
     }

@@ -40,14 +40,21 @@ async fn try_run(args: RunArgs) -> Result<(), Error> {
     // Before anything is started: a signal that comes meanwhile is kept until it is asked for.
     let mut signals = Signals::new()?;
     let settings = ServerSettings {
-        pipeline,
+        pipeline: pipeline.clone(),
         data_dir: args.data_dir,
         listen: args.listen,
         log: LogOptions::default(),
         metrics: Some(metrics),
         checkpoint_rows: None,
     };
-    let mut server = Server::start(settings, &env).await?;
+    let mut server = match Server::start(settings, &env).await {
+        Ok(server) => server,
+        Err(error) => {
+            let Some(conflict) = thermocline::stored_conflict(&pipeline, &error) else { return Err(error) };
+            findings.diagnostics = vec![conflict];
+            return Err(Error::Pipeline(Box::new(findings)));
+        }
+    };
     let mut progress = Progress::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut sources_ended = false;

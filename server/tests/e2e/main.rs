@@ -6,6 +6,7 @@
 mod alerts;
 mod archive;
 mod duckdb;
+mod evolution;
 mod examples;
 mod influxdb;
 mod lifecycle;
