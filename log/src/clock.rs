@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time that rows were appended at; used for seal age and retention only, never for order.
+/// Tells the time that rows were appended at; used for seal age, retention and how long commits are remembered only, never
+/// for order.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Milliseconds since 1970-01-01 UTC. May jump both ways.
     fn now_ms(&self) -> i64;

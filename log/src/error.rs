@@ -159,6 +159,32 @@ pub enum Error {
         /// The failure that poisoned it.
         reason: String,
     },
+    /// An idempotency key or a producer's name is empty or too long.
+    #[error("{what}: expected 1 to {max} bytes, found {found}")]
+    InvalidCommitId {
+        /// Which of the two.
+        what: &'static str,
+        /// The most bytes.
+        max: usize,
+        /// The bytes found.
+        found: usize,
+    },
+    /// An idempotency key was used for another commit; nothing of this one was stored.
+    #[error("idempotency key {key:?} was used before for a commit with another fingerprint")]
+    KeyReused {
+        /// The key, as far as it is UTF-8.
+        key: String,
+    },
+    /// A producer left out sequences, or went back to one that it is not known to have stored; nothing was stored.
+    #[error("producer {producer:?}: expected sequence {expected}, found {found}")]
+    OutOfSequence {
+        /// The producer.
+        producer: String,
+        /// One more than its last stored sequence.
+        expected: u64,
+        /// The sequence of the commit.
+        found: u64,
+    },
     /// The log is shutting down.
     #[error("the log is closed")]
     Closed,
@@ -223,6 +249,9 @@ impl Error {
             | Self::InvalidStream { .. }
             | Self::UnknownPartition { .. }
             | Self::OffsetRemoved { .. }
+            | Self::InvalidCommitId { .. }
+            | Self::KeyReused { .. }
+            | Self::OutOfSequence { .. }
             | Self::Locked { .. }
             | Self::Version { .. } => ErrorClass::User,
             Self::Corrupt { .. }

@@ -30,7 +30,9 @@ pub(crate) fn hold(dir: &Path) -> Result<Hold> {
 
 /// What opening the held directory would find.
 pub(crate) fn recover(dir: &Path) -> Result<Opened> {
-    let options = LogOptions { disk: Arc::new(ReadOnlyDisk), ..LogOptions::default() };
+    // Whatever the log's bounds are, all that is there is counted.
+    let unbounded = LogOptions { idempotency_keys: usize::MAX, producers: usize::MAX, ..LogOptions::default() };
+    let options = LogOptions { disk: Arc::new(ReadOnlyDisk), ..unbounded };
     // Recovery logs what it cuts and removes; here it does neither.
     tracing::subscriber::with_default(NoSubscriber::default(), || open::open(dir, &options))
 }

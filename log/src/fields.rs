@@ -18,6 +18,11 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
+    /// Whether all was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) fn try_u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }

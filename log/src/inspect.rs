@@ -21,6 +21,10 @@ pub struct Inspection {
     pub torn_bytes: u64,
     /// Number of named values.
     pub values: u64,
+    /// Number of idempotency keys that are remembered; some may be past their window.
+    pub idempotency_keys: u64,
+    /// Number of producers that are remembered; some may be past their window.
+    pub producers: u64,
 }
 
 /// A stream of an [`Inspection`].
@@ -91,11 +95,14 @@ pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection> {
         });
         StreamInspection { stream: entry.stream.clone(), partitions: partitions.collect() }
     });
+    let (idempotency_keys, producers) = opened.recent_commits.counts();
     Ok(Inspection {
         streams: streams.collect(),
         journal_files: opened.journal.files.len() as u64,
         journal_bytes: opened.journal.files.iter().map(|file| file.bytes).sum(),
         torn_bytes: opened.journal.torn_bytes,
         values: metadata.iter().filter(|entry| matches!(entry, Entry::Put { .. })).count() as u64,
+        idempotency_keys,
+        producers,
     })
 }

@@ -12,6 +12,7 @@ use crate::adapt::Adapter;
 use crate::catalog::{StreamEntry, describe};
 use crate::commit::{Commit, Receipt};
 use crate::error::{Error, Result};
+use crate::idempotency::CommitId;
 use crate::ipc::encode_batch;
 use crate::journal::{Entry, Pending, Piece, PieceRows};
 use crate::route::split_by_key;
@@ -33,6 +34,12 @@ pub(crate) fn queue(shared: &Shared, commit: Commit) -> Result<Reply> {
     if let Some(poisoned) = shared.poison.error() {
         return Err(poisoned);
     }
+    let (reply, answer) = oneshot::channel();
+    if let Some(receipt) = earlier_receipt(shared, &commit)? {
+        // Nobody has dropped the other end yet.
+        let _ = reply.send(Ok(receipt));
+        return Ok(answer);
+    }
     let cap_bytes = shared.options.tail_bytes;
     let has_rows = commit.rows.iter().any(|(_, _, rows)| rows.num_rows() > 0);
     let used = if has_rows { shared.memory.total() } else { shared.memory.queued.load(Ordering::Relaxed) };
@@ -44,7 +51,6 @@ pub(crate) fn queue(shared: &Shared, commit: Commit) -> Result<Reply> {
         metrics::counter!("thermocline_log_overloaded_total").increment(1);
         return Err(Error::Overloaded { cap_bytes });
     }
-    let (reply, answer) = oneshot::channel();
     let pending = prepare(shared, commit, reply)?;
     let bytes = pending.bytes;
     shared.memory.queued.fetch_add(bytes, Ordering::Relaxed);
@@ -57,12 +63,29 @@ pub(crate) fn queue(shared: &Shared, commit: Commit) -> Result<Reply> {
 /// Puts entries that only the log itself makes into the queue.
 pub(crate) fn queue_entries(shared: &Shared, entries: Vec<Entry>, must_sync: bool) -> Result<Reply> {
     let (reply, answer) = oneshot::channel();
-    shared.queue.push(Pending { pieces: Vec::new(), entries, bytes: 0, must_sync, reply })?;
+    shared.queue.push(Pending { pieces: Vec::new(), entries, id: None, bytes: 0, must_sync, reply })?;
     Ok(answer)
 }
 
+/// The receipt of a commit that is known to have been made before. Of those still in the queue the writer knows; this
+/// saves the work for the others.
+fn earlier_receipt(shared: &Shared, commit: &Commit) -> Result<Option<Receipt>> {
+    let Some(id) = &commit.id else { return Ok(None) };
+    id.check()?;
+    if shared.queue.is_closing() {
+        return Err(Error::Closed);
+    }
+    let receipt = shared.recent_commits.answer(id, shared.options.clock.now_ms())?;
+    if receipt.is_some() {
+        metrics::counter!("thermocline_log_duplicates_total").increment(1);
+    }
+    Ok(receipt)
+}
+
 fn prepare(shared: &Shared, commit: Commit, reply: oneshot::Sender<Result<Receipt>>) -> Result<Pending> {
-    let mut pending = Pending { pieces: Vec::new(), entries: Vec::new(), bytes: 0, must_sync: false, reply };
+    let bytes = commit.id.as_ref().map_or(0, CommitId::bytes);
+    let mut pending =
+        Pending { pieces: Vec::new(), entries: Vec::new(), id: commit.id, bytes, must_sync: false, reply };
     for (stream, partition, rows) in commit.rows {
         let stream = shared.catalog.expect(stream)?;
         if let Some(partition) = partition {

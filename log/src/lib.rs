@@ -45,6 +45,7 @@ mod error;
 mod evolution;
 mod examine;
 mod fields;
+mod idempotency;
 mod inspect;
 mod intake;
 mod ipc;

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::catalog::{check_existing, check_spec};
 use crate::commit::{Commit, Receipt};
 use crate::error::{Error, Result, io_error};
+use crate::idempotency::CommitId;
 use crate::intake::{self, Reply};
 use crate::journal::{Entry, JournalIndex, Queue, Writer};
 use crate::options::LogOptions;
@@ -94,6 +95,7 @@ impl Log {
             log_id: opened.log_id,
             catalog: opened.catalog,
             metadata: opened.metadata,
+            recent_commits: opened.recent_commits,
             queue: Queue::default(),
             journal,
             memory,
@@ -253,6 +255,23 @@ impl Log {
     #[must_use]
     pub fn values(&self, prefix: &str) -> Vec<(String, Vec<u8>)> {
         self.shared().metadata.values(prefix)
+    }
+
+    /// The receipt of the commit that was made under an idempotency key, if the key is remembered: for who can spare
+    /// itself preparing the commit again.
+    ///
+    /// # Errors
+    /// [`Error::KeyReused`] when the commit had another fingerprint, or [`Error::InvalidCommitId`].
+    pub fn receipt(&self, key: impl AsRef<[u8]>, fingerprint: u64) -> Result<Option<Receipt>> {
+        let id = CommitId::Key { key: key.as_ref().into(), fingerprint };
+        id.check()?;
+        self.shared().recent_commits.check(&id, self.shared().options.clock.now_ms())
+    }
+
+    /// The last sequence that a producer has stored; `None` when it is not known, or not any more.
+    #[must_use]
+    pub fn producer_sequence(&self, producer: &str) -> Option<u64> {
+        self.shared().recent_commits.last_sequence(producer, self.shared().options.clock.now_ms())
     }
 
     /// Counters.

@@ -38,7 +38,12 @@ impl Metadata {
                 Entry::Delete { key } => {
                     state.values.remove(key);
                 }
-                Entry::Rows(_) | Entry::Stream { .. } | Entry::Partition { .. } | Entry::Start { .. } => {}
+                Entry::Rows(_)
+                | Entry::Stream { .. }
+                | Entry::Partition { .. }
+                | Entry::Start { .. }
+                | Entry::Key(_)
+                | Entry::Producer(_) => {}
             }
         }
     }

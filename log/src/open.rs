@@ -12,6 +12,7 @@ use crate::catalog::Catalog;
 use crate::disk::Disk;
 use crate::error::{Error, Result, corrupt, io_error};
 use crate::fields::{Fields, put};
+use crate::idempotency::RecentCommits;
 use crate::ipc::decode_batch;
 use crate::journal::{self, Entry, Frame, Recovered, RowsEntry};
 use crate::metadata::Metadata;
@@ -32,6 +33,7 @@ pub(crate) struct Opened {
     pub log_id: u64,
     pub catalog: Catalog,
     pub metadata: Metadata,
+    pub recent_commits: RecentCommits,
     pub journal: Recovered,
     /// Bytes of unsealed rows.
     pub tail_bytes: u64,
@@ -50,14 +52,21 @@ pub(crate) fn open(dir: &Path, options: &LogOptions) -> Result<Opened> {
     disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
 
     let metadata = Metadata::default();
-    let mut loading = Loading { dir, disk: &options.disk, metadata: &metadata, streams: BTreeMap::new() };
+    let recent_commits = RecentCommits::new(options);
+    let mut loading = Loading {
+        dir,
+        disk: &options.disk,
+        metadata: &metadata,
+        recent_commits: &recent_commits,
+        streams: BTreeMap::new(),
+    };
     let journal = journal::recover(disk, &journal_folder, log_id, |frame| loading.apply(frame))?;
     let segments = dir.join(segment::FOLDER);
     if journal.files.is_empty() && !disk.list(&segments).map_err(io_error("list", &segments))?.is_empty() {
         return Err(corrupt(&journal_folder, 0, "the journal is missing but there are segments"));
     }
     let (catalog, tail_bytes) = loading.finish()?;
-    Ok(Opened { log_id, catalog, metadata, journal, tail_bytes })
+    Ok(Opened { log_id, catalog, metadata, recent_commits, journal, tail_bytes })
 }
 
 /// The log's id; `None` in a directory that holds neither it nor a journal.
@@ -110,6 +119,7 @@ struct Loading<'a> {
     dir: &'a Path,
     disk: &'a Arc<dyn Disk>,
     metadata: &'a Metadata,
+    recent_commits: &'a RecentCommits,
     streams: BTreeMap<StreamId, LoadingStream>,
 }
 
@@ -134,6 +144,7 @@ impl Loading<'_> {
         let damaged = |what: String| corrupt(frame.path, frame.offset, what);
         if frame.checkpoint {
             self.metadata.clear();
+            self.recent_commits.clear();
         }
         for entry in &frame.entries {
             match entry {
@@ -163,9 +174,11 @@ impl Loading<'_> {
                 }
                 Entry::Rows(rows) => self.rows(rows, frame.append_ms).map_err(damaged)?,
                 Entry::Cursor { .. } | Entry::Put { .. } | Entry::Delete { .. } => {}
+                Entry::Key(_) | Entry::Producer(_) => {}
             }
         }
         self.metadata.apply(&frame.entries);
+        self.recent_commits.apply(&frame.entries);
         Ok(())
     }
 

@@ -31,6 +31,17 @@ pub struct LogOptions {
     pub seal_age: Duration,
     /// Size of a journal file; a larger group gets a file of its own size.
     pub journal_file_bytes: u64,
+    /// For this long after a commit its idempotency key is remembered …
+    pub idempotency_window: Duration,
+    /// … and for so many later keys. One takes about 250 bytes of memory, and 40 in the checkpoint at the beginning
+    /// of every journal file, each plus the key and 24 for every range of the receipt. When all together would take more
+    /// than 16 MiB in a checkpoint, fewer are remembered.
+    pub idempotency_keys: usize,
+    /// For this long after its last commit a producer is remembered …
+    pub producer_window: Duration,
+    /// … and for so many producers that committed later. One takes about 350 bytes of memory, and 48 in a
+    /// checkpoint, each plus its name and up to five receipts, which have at most 64 ranges of 24 bytes together.
+    pub producers: usize,
     /// Where append times come from.
     pub clock: Arc<dyn Clock>,
     /// Where files are.
@@ -45,6 +56,10 @@ impl Default for LogOptions {
             seal_bytes: 32 << 20,
             seal_age: Duration::from_secs(300),
             journal_file_bytes: 64 << 20,
+            idempotency_window: Duration::from_secs(24 * 60 * 60),
+            idempotency_keys: 65_536,
+            producer_window: Duration::from_secs(7 * 24 * 60 * 60),
+            producers: 65_536,
             clock: Arc::new(SystemClock),
             disk: Arc::new(OsDisk),
         }

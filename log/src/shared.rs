@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::idempotency::RecentCommits;
 use crate::journal::{JournalIndex, Queue};
 use crate::metadata::Metadata;
 use crate::options::LogOptions;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub log_id: u64,
     pub catalog: Catalog,
     pub metadata: Metadata,
+    pub recent_commits: RecentCommits,
     pub queue: Queue,
     pub journal: JournalIndex,
     pub memory: Memory,

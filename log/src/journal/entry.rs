@@ -7,6 +7,7 @@ use arrow::buffer::Buffer;
 
 use crate::fields::Fields;
 use crate::ipc::{decode_schema, encode_schema};
+use crate::journal::idempotency_entry::{KeyEntry, ProducerEntry};
 use crate::stream::{Retention, StreamId, StreamSpec};
 
 /// Bytes before an entry's payload.
@@ -21,6 +22,8 @@ const KIND_PUT: u16 = 4;
 const KIND_DELETE: u16 = 5;
 const KIND_PARTITION: u16 = 6;
 const KIND_START: u16 = 7;
+const KIND_KEY: u16 = 8;
+const KIND_PRODUCER: u16 = 9;
 
 /// Stands for "unlimited" in retention fields.
 const NONE: u64 = u64::MAX;
@@ -42,6 +45,10 @@ pub(crate) enum Entry {
     Partition { stream: StreamId, partition: u32, start: u64, sealed: u64, next: u64 },
     /// Retention removed the rows before `start`.
     Start { stream: StreamId, partition: u32, start: u64 },
+    /// A commit was made under an idempotency key.
+    Key(KeyEntry),
+    /// A producer made a commit.
+    Producer(ProducerEntry),
 }
 
 /// Rows as they stand in the journal; the batch's bytes are shared with the file's.
@@ -129,6 +136,8 @@ impl Entry {
                 place(payload, *stream, *partition);
                 payload.extend_from_slice(&start.to_le_bytes());
             }),
+            Self::Key(key) => entry(out, KIND_KEY, |payload| key.encode(payload)),
+            Self::Producer(producer) => entry(out, KIND_PRODUCER, |payload| producer.encode(payload)),
         }
     }
 
@@ -186,6 +195,12 @@ impl Entry {
                 let start = fields.try_u64().ok_or("start entry is cut short")?;
                 Ok(Self::Start { stream, partition, start })
             }
+            KIND_KEY => {
+                KeyEntry::decode(payload).map(Self::Key).ok_or_else(|| "key entry's lengths do not fit".to_owned())
+            }
+            KIND_PRODUCER => ProducerEntry::decode(payload)
+                .map(Self::Producer)
+                .ok_or_else(|| "producer entry's lengths do not fit, or its name is not UTF-8".to_owned()),
             unknown => Err(format!("entry kind {unknown} is not known")),
         }
     }

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use proptest::prelude::*;
 
 use super::*;
+use crate::commit::OffsetRange;
 
 fn aligned(bytes: &[u8]) -> Buffer {
     Buffer::from_slice_ref(bytes)
@@ -51,6 +52,16 @@ fn rows() -> impl Strategy<Value = Entry> {
     )
 }
 
+fn ranges() -> impl Strategy<Value = Arc<[OffsetRange]>> {
+    let range = (place(), any::<[u64; 2]>()).prop_map(|((stream, partition), [start, end])| OffsetRange {
+        stream,
+        partition,
+        start,
+        end,
+    });
+    prop::collection::vec(range, 0..4).prop_map(Arc::from)
+}
+
 fn entry_of_any_kind() -> impl Strategy<Value = Entry> {
     prop_oneof![
         rows(),
@@ -75,6 +86,23 @@ fn entry_of_any_kind() -> impl Strategy<Value = Entry> {
             next
         }),
         (place(), any::<u64>()).prop_map(|((stream, partition), start)| Entry::Start { stream, partition, start }),
+        (prop::collection::vec(any::<u8>(), 0..300), any::<u64>(), any::<i64>(), ranges()).prop_map(
+            |(key, fingerprint, append_ms, ranges)| Entry::Key(KeyEntry {
+                key: key.into(),
+                fingerprint,
+                append_ms,
+                ranges
+            })
+        ),
+        (".*", any::<[u64; 2]>(), any::<i64>(), prop::collection::vec(ranges(), 0..6)).prop_map(
+            |(producer, [first, last], append_ms, receipts)| Entry::Producer(ProducerEntry {
+                producer: producer.into(),
+                first,
+                last,
+                append_ms,
+                receipts
+            })
+        ),
     ]
 }
 
@@ -106,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0..9_u16) {
+    fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 0..11_u16) {
         let mut bytes = bytes;
         if bytes.len() >= 16 {
             let len = (bytes.len() - 16) as u64;

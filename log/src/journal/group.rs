@@ -9,6 +9,7 @@ use arrow::compute::concat_batches;
 
 use crate::commit::{OffsetRange, Receipt};
 use crate::error::Result;
+use crate::idempotency::GroupIds;
 use crate::ipc::{EncodedBatch, encode_batch};
 use crate::journal::entry::{Entry, encode_rows_header};
 use crate::journal::queue::{Pending, Piece, PieceRows};
@@ -41,17 +42,24 @@ pub(crate) struct Group {
     pub rows: Vec<NewRows>,
     /// Everything that is not rows, in commit order.
     pub changes: Vec<Entry>,
-    /// One receipt for each commit, in order.
-    pub receipts: Vec<Receipt>,
+    /// The answer to each commit, in order, for the time when the group is durable.
+    pub answers: Vec<Result<Receipt>>,
+    /// How many commits the group stores: those that are neither duplicates nor refused.
+    pub stored: u64,
     /// Next offset of every partition that got rows.
     pub next: HashMap<(StreamId, u32), u64>,
 }
 
-/// Builds the group of `commits`; `next_offset` tells where a partition stands.
-pub(crate) fn build(commits: &mut [Pending], next_offset: impl Fn(StreamId, u32) -> u64) -> Result<Group> {
-    let mut builder = Builder { group: Group::default(), next_offset, waiting: HashMap::new() };
-    for commit in commits.iter_mut() {
-        builder.group.changes.append(&mut commit.entries);
+/// Builds the group of `commits`; `ids` tells which of them were made before, `next_offset` where a partition stands.
+pub(crate) fn build(
+    commits: &mut [Pending],
+    ids: &mut GroupIds<'_>,
+    next_offset: impl Fn(StreamId, u32) -> u64,
+) -> Result<Group> {
+    let mut builder = Builder { group: Group::default(), next_offset, placed: Vec::new(), waiting: HashMap::new() };
+    for commit in commits {
+        let answer = builder.decide(commit, ids);
+        builder.group.answers.push(answer);
     }
     let mut encoded = Vec::new();
     for change in &builder.group.changes {
@@ -61,9 +69,8 @@ pub(crate) fn build(commits: &mut [Pending], next_offset: impl Fn(StreamId, u32)
     if !encoded.is_empty() {
         builder.group.push_part(Buffer::from_vec(encoded));
     }
-    for commit in commits {
-        let receipt = builder.place(std::mem::take(&mut commit.pieces))?;
-        builder.group.receipts.push(receipt);
+    for (start, piece) in std::mem::take(&mut builder.placed) {
+        builder.push(start, piece)?;
     }
     builder.finish()
 }
@@ -71,6 +78,8 @@ pub(crate) fn build(commits: &mut [Pending], next_offset: impl Fn(StreamId, u32)
 struct Builder<F> {
     group: Group,
     next_offset: F,
+    /// The rows to store, each with the offset of the first.
+    placed: Vec<(u64, Piece)>,
     /// Small batches of a partition that are not encoded yet.
     waiting: HashMap<(StreamId, u32), Waiting>,
 }
@@ -84,9 +93,28 @@ struct Waiting {
 }
 
 impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
-    fn place(&mut self, pieces: Vec<Piece>) -> Result<Receipt> {
-        let mut receipt = Receipt { ranges: Vec::with_capacity(pieces.len()) };
-        for Piece { stream, partition, schema_version, rows, continues } in pieces {
+    /// Takes a commit into the group, or tells that it was made before.
+    fn decide(&mut self, commit: &mut Pending, ids: &mut GroupIds<'_>) -> Result<Receipt> {
+        if let Some(id) = &commit.id
+            && let Some(receipt) = ids.check(id)?
+        {
+            metrics::counter!("thermocline_log_duplicates_total").increment(1);
+            return Ok(receipt);
+        }
+        let receipt = self.place(std::mem::take(&mut commit.pieces));
+        self.group.changes.append(&mut commit.entries);
+        if let Some(id) = commit.id.take() {
+            self.group.changes.push(ids.add(id, &receipt));
+        }
+        self.group.stored += 1;
+        Ok(receipt)
+    }
+
+    /// Gives the rows of a commit their offsets.
+    fn place(&mut self, pieces: Vec<Piece>) -> Receipt {
+        let mut receipt = Receipt { ranges: Vec::with_capacity(pieces.len()), duplicate: false };
+        for piece in pieces {
+            let Piece { stream, partition, ref rows, continues, .. } = piece;
             let next_offset = &self.next_offset;
             let next = self.group.next.entry((stream, partition)).or_insert_with(|| next_offset(stream, partition));
             let start = *next;
@@ -96,15 +124,20 @@ impl<F: Fn(StreamId, u32) -> u64> Builder<F> {
                 Some(last) if continues => last.end = end,
                 _ => receipt.ranges.push(OffsetRange { stream, partition, start, end }),
             }
-            match rows {
-                PieceRows::Small(batch) => self.wait(stream, partition, start, schema_version, batch)?,
-                PieceRows::Encoded(batch, encoded) => {
-                    self.encode_waiting(stream, partition)?;
-                    self.group.push_rows(stream, partition, start, schema_version, batch, encoded);
-                }
+            self.placed.push((start, piece));
+        }
+        receipt
+    }
+
+    fn push(&mut self, start: u64, Piece { stream, partition, schema_version, rows, .. }: Piece) -> Result<()> {
+        match rows {
+            PieceRows::Small(batch) => self.wait(stream, partition, start, schema_version, batch),
+            PieceRows::Encoded(batch, encoded) => {
+                self.encode_waiting(stream, partition)?;
+                self.group.push_rows(stream, partition, start, schema_version, batch, encoded);
+                Ok(())
             }
         }
-        Ok(receipt)
     }
 
     fn wait(

@@ -7,6 +7,7 @@ mod entry;
 mod file;
 mod format;
 mod group;
+mod idempotency_entry;
 mod index;
 mod queue;
 mod recovery;
@@ -14,6 +15,7 @@ mod writer;
 
 pub(crate) use damages::damages;
 pub(crate) use entry::{Entry, RowsEntry};
+pub(crate) use idempotency_entry::{KeyEntry, ProducerEntry};
 pub(crate) use index::JournalIndex;
 pub(crate) use queue::{Pending, Piece, PieceRows, Queue};
 pub(crate) use recovery::{Frame, Recovered, recover};

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::commit::Receipt;
 use crate::error::{Error, Result};
+use crate::idempotency::CommitId;
 use crate::ipc::EncodedBatch;
 use crate::journal::entry::Entry;
 use crate::stream::StreamId;
@@ -48,6 +49,8 @@ pub(crate) struct Pending {
     pub pieces: Vec<Piece>,
     /// Everything that is not rows.
     pub entries: Vec<Entry>,
+    /// What a retry of it is recognised by.
+    pub id: Option<CommitId>,
     /// Memory that the commit takes while it waits.
     pub bytes: u64,
     /// Whether the group has to be synced whatever the durability mode.
@@ -96,6 +99,11 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
         self.filled.notify_all();
+    }
+
+    /// Whether further commits are refused.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.state.lock().closing
     }
 
     /// Takes everything, for the end.

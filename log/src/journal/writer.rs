@@ -12,6 +12,7 @@ use arrow::buffer::Buffer;
 
 use crate::commit::Receipt;
 use crate::error::{Error, Result};
+use crate::idempotency::GroupIds;
 use crate::journal::file::JournalFile;
 use crate::journal::format::{FRAME_HEADER_BYTES, FileHeader, FrameHeader, Position};
 use crate::journal::group::{self, Group, NewRows};
@@ -118,10 +119,10 @@ impl Writer {
         };
         self.shared.memory.queued.fetch_sub(queued, Ordering::Relaxed);
         match written {
-            Ok(receipts) => {
-                for (commit, receipt) in commits.into_iter().zip(receipts) {
+            Ok(answers) => {
+                for (commit, answer) in commits.into_iter().zip(answers) {
                     // A caller that dropped its future does not want to know.
-                    let _ = commit.reply.send(Ok(receipt));
+                    let _ = commit.reply.send(answer);
                 }
             }
             Err(error) => {
@@ -140,22 +141,23 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, commits: &mut [Pending]) -> Result<Vec<Receipt>> {
-        let next = &self.next;
-        let group = group::build(commits, |stream, partition| next.get(&(stream, partition)).copied().unwrap_or(0));
+    fn write(&mut self, commits: &mut [Pending]) -> Result<Vec<Result<Receipt>>> {
+        let append_ms = self.shared.options.clock.now_ms();
+        let next = |stream, partition| self.next.get(&(stream, partition)).copied().unwrap_or(0);
+        let group = group::build(commits, &mut GroupIds::new(&self.shared.recent_commits, append_ms), next);
         let mut group = group.inspect_err(|error| self.fail(error))?;
         let must_sync = self.shared.options.durability == Durability::Sync || commits.iter().any(|c| c.must_sync);
-        let append_ms = self.shared.options.clock.now_ms();
         if !group.is_empty() {
             self.append(&group, append_ms)?;
             self.next.extend(group.next.iter().map(|(partition, next)| (*partition, *next)));
         }
-        if must_sync || self.interval_is_over() {
+        // Without anything new, a commit is a duplicate of what was synced as its durability asks for.
+        if self.unsynced && (must_sync || self.interval_is_over()) {
             self.sync()?;
         }
-        let receipts = std::mem::take(&mut group.receipts);
+        let answers = std::mem::take(&mut group.answers);
         self.publish(group, append_ms)?;
-        Ok(receipts)
+        Ok(answers)
     }
 
     fn interval_is_over(&self) -> bool {
@@ -183,7 +185,7 @@ impl Writer {
         let ends = group.next.iter().map(|(partition, next)| (*partition, *next));
         self.shared.journal.grow(self.file.bytes(), ends);
         metrics::counter!("thermocline_log_groups_total").increment(1);
-        metrics::counter!("thermocline_log_commits_total").increment(group.receipts.len() as u64);
+        metrics::counter!("thermocline_log_commits_total").increment(group.stored);
         metrics::counter!("thermocline_log_journal_bytes_total").increment(bytes);
         Ok(())
     }
@@ -304,6 +306,7 @@ impl Writer {
             }
         }
         self.shared.metadata.apply(&group.changes);
+        self.shared.recent_commits.apply(&group.changes);
         if rows_total > 0 {
             metrics::counter!("thermocline_log_rows_total").increment(rows_total);
             self.shared.memory.report();
@@ -365,7 +368,7 @@ fn create_file(
 ) -> Result<(JournalFile, Position)> {
     let options = &shared.options;
     let now_ms = options.clock.now_ms();
-    let entries = checkpoint(shared, next);
+    let entries = checkpoint(shared, next, now_ms);
     let mut body = Vec::new();
     for entry in &entries {
         entry.encode(&mut body);
@@ -380,7 +383,8 @@ fn create_file(
         entries: u32::try_from(entries.len()).expect("entries of a checkpoint fit u32"),
     };
     let file_header = FileHeader { sequence, log_id: shared.log_id, created_ms: now_ms, first_group: group };
-    let needed = (file_header.encode().len() + FRAME_HEADER_BYTES + body.len()) as u64 + bytes;
+    // Behind a large checkpoint there is as much room again, so that checkpoints are at most half of the journal.
+    let needed = (file_header.encode().len() + FRAME_HEADER_BYTES + body.len()) as u64 + bytes.max(body.len() as u64);
     let capacity = options.journal_file_bytes.max(needed);
     let frame = [header.encode(shared.log_id).to_vec(), body];
     let parts: Vec<&[u8]> = frame.iter().map(Vec::as_slice).collect();
@@ -391,7 +395,7 @@ fn create_file(
 }
 
 /// Everything of the log that is not rows.
-fn checkpoint(shared: &Shared, next: &HashMap<(StreamId, u32), u64>) -> Vec<Entry> {
+fn checkpoint(shared: &Shared, next: &HashMap<(StreamId, u32), u64>, now_ms: i64) -> Vec<Entry> {
     let mut entries = Vec::new();
     for stream in shared.catalog.entries() {
         let id = stream.stream.id();
@@ -415,5 +419,6 @@ fn checkpoint(shared: &Shared, next: &HashMap<(StreamId, u32), u64>) -> Vec<Entr
         }
     }
     entries.extend(shared.metadata.entries());
+    entries.extend(shared.recent_commits.entries(now_ms));
     entries
 }
