@@ -17,6 +17,11 @@ pub(crate) fn rejected_rows(stream: &str, source: &'static str, rows: u64) {
     }
 }
 
+/// A request whose rows had been stored before, by its idempotency key; they are not counted again.
+pub(crate) fn replayed_request(stream: &str) {
+    counter!("thermocline_gateway_replayed_requests_total", "stream" => stream.to_owned()).increment(1);
+}
+
 /// Fields that no column takes.
 pub(crate) fn unknown_fields(stream: &str, fields: u64) {
     if fields > 0 {

@@ -75,7 +75,14 @@ impl From<Error> for ApiError {
         if status.is_server_error() {
             tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
         }
-        Self { status, message: error.to_string(), hint: hint.map(str::to_owned) }
+        let message = match &error {
+            // The log's key has the stream in front.
+            Error::Log(thermocline_log::Error::KeyReused { .. }) => {
+                "the idempotency key was used before for another body".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Self { status, message, hint: hint.map(str::to_owned) }
     }
 }
 
@@ -88,6 +95,9 @@ fn log_status(error: &thermocline_log::Error) -> (StatusCode, Option<&'static st
         }
         Log::Poisoned { .. } | Log::Io { .. } => {
             (StatusCode::INSUFFICIENT_STORAGE, Some("the server accepts no rows until it is restarted"))
+        }
+        Log::KeyReused { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, Some("nothing of this body was stored; send it with a key of its own"))
         }
         Log::Closed => (StatusCode::SERVICE_UNAVAILABLE, Some("the server is shutting down")),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, None),

@@ -1,28 +1,36 @@
-//! `POST /v1/streams/{stream}`: rows in, answered once they are durable.
+//! `POST /v1/streams/{stream}`: rows in, answered once they are durable; sent again with the same `Idempotency-Key`,
+//! answered as the first time.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use thermocline_log::Commit;
+use thermocline_log::{Commit, Receipt};
 
 use super::answer::ApiError;
 use super::body::read_body;
+use super::idempotency::{IdempotencyKey, REPLAYED, read_key};
+use super::replay;
 use super::state::HttpState;
 use crate::append::{Append, check_rejected};
 use crate::decode::{Format, Reason, decode_body};
 use crate::error::Error;
+use crate::input::OpenStream;
+use crate::metrics;
 
 const SOURCE: &str = "http";
 
 /// What became of the rows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Appended {
-    accepted: u64,
-    rejected: u64,
+    pub(crate) accepted: u64,
+    pub(crate) rejected: u64,
     /// The first rejected rows.
-    errors: Vec<Reason>,
+    pub(crate) errors: Vec<Reason>,
 }
 
 pub(crate) async fn append(
@@ -30,11 +38,18 @@ pub(crate) async fn append(
     Path(stream): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Appended>, ApiError> {
+) -> Result<Response, ApiError> {
     let open = state.streams.find(&stream);
     let open = open.ok_or_else(|| ApiError::unknown_stream(&stream, &state.streams.suggestions(&stream)))?;
     let format = body_format(&headers)?;
+    let key = read_key(&headers)?;
     let body = read_body(&state, &headers, body).await?;
+    let key = key.map(|key| IdempotencyKey::new(&stream, key, &body.bytes));
+    if let Some(key) = &key
+        && let Some(receipt) = state.log.receipt(&key.key, key.fingerprint).map_err(Error::Log)?
+    {
+        return replay(&state, &open, receipt).await;
+    }
     let (now_us, options) = (state.clock.now_us(), &state.options);
     let decoding =
         decode_body(format, &open.shape, body.bytes.clone(), options.max_body_bytes, now_us, options.decode_threads);
@@ -43,11 +58,26 @@ pub(crate) async fn append(
     let append = Append::new(decoded, SOURCE, now_us)?;
     let mut commit = Commit::new();
     append.add_to(&mut commit, &open);
+    if let Some(key) = &key {
+        commit.idempotency_key(&key.key, key.fingerprint);
+    }
     if !commit.is_empty() {
-        state.log.commit(commit).await.map_err(Error::Log)?;
+        let receipt = state.log.commit(commit).await.map_err(Error::Log)?;
+        if receipt.duplicate {
+            // The same body was stored while this one was read.
+            return replay(&state, &open, receipt).await;
+        }
     }
     append.count(&open, SOURCE);
-    Ok(Json(Appended { accepted: append.accepted, rejected: append.rejected_rows, errors: append.reasons }))
+    let answer = Appended { accepted: append.accepted, rejected: append.rejected_rows, errors: append.reasons };
+    Ok(Json(answer).into_response())
+}
+
+/// The answer of the request that stored the rows.
+async fn replay(state: &HttpState, open: &Arc<OpenStream>, receipt: Receipt) -> Result<Response, ApiError> {
+    let answer = replay::answer(&state.log, open, receipt).await?;
+    metrics::replayed_request(open.input.stream.name());
+    Ok(([REPLAYED], Json(answer)).into_response())
 }
 
 /// The format that the content type names; NDJSON where there is none.

@@ -76,11 +76,12 @@ fn table(found: &Inspection) -> String {
             text.push('\n');
         }
     }
-    let Inspection { journal_files, journal_bytes, torn_bytes, values, .. } = found;
+    let Inspection { journal_files, journal_bytes, torn_bytes, values, idempotency_keys, producers, .. } = found;
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "journal: {journal_files} file(s), {journal_bytes} bytes, {torn_bytes} torn; named values: {values}"
+        "journal: {journal_files} file(s), {journal_bytes} bytes, {torn_bytes} torn; named values: {values}; \
+         remembered: {idempotency_keys} idempotency key(s), {producers} producer(s)"
     );
     text
 }
@@ -126,6 +127,7 @@ fn as_json(found: &Inspection) -> Value {
             "torn_bytes": found.torn_bytes,
         },
         "values": found.values,
+        "remembered": { "idempotency_keys": found.idempotency_keys, "producers": found.producers },
     })
 }
 
@@ -148,7 +150,7 @@ mod tests {
         let log = Log::open(dir.path(), LogOptions { journal_file_bytes: 4096, ..LogOptions::default() }).unwrap();
         let stream = log.create_stream(StreamSpec::new("numbers", rows.schema())).await.unwrap();
         let mut commit = Commit::new();
-        commit.append(stream.id(), rows).move_cursor("report", stream.id(), 0, 1);
+        commit.append(stream.id(), rows).move_cursor("report", stream.id(), 0, 1).idempotency_key("k", 1);
         log.commit(commit).await.unwrap();
         log.seal().await.unwrap();
         let segment = log.segments(stream.id(), 0).unwrap()[0].path.clone();
@@ -165,11 +167,13 @@ mod tests {
         let words: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(words[..7], ["numbers", "1", "0", "0", "2", "2", "1"]);
         assert_eq!(words[8], "report=1");
+        assert!(text.ends_with("remembered: 1 idempotency key(s), 0 producer(s)\n"), "{text}");
         let (text, _) = inspect(InspectFormat::Json);
         let found: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(found["streams"][0]["schema_version"], 1);
         assert_eq!(found["streams"][0]["partitions"][0]["end_offset"], 2);
         assert_eq!(found["streams"][0]["partitions"][0]["cursors"], json!({ "report": 1 }));
+        assert_eq!(found["remembered"], json!({ "idempotency_keys": 1, "producers": 0 }));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The doors end to end: a real server on a free port of loopback, over a real log.
 
 mod bounds;
+mod idempotency;
 mod influx;
 mod query;
 mod rows;
@@ -37,7 +38,15 @@ impl Server {
     }
 
     async fn with(options: HttpOptions, log: LogOptions, state: impl FnOnce(HttpState) -> HttpState) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), options, log, state).await
+    }
+
+    async fn over(
+        dir: TempDir,
+        options: HttpOptions,
+        log: LogOptions,
+        state: impl FnOnce(HttpState) -> HttpState,
+    ) -> Self {
         let log = Log::open(dir.path(), log).unwrap();
         let registry = StreamRegistry::new();
         let readings = readings(&log).await;
@@ -75,9 +84,20 @@ impl Server {
     }
 
     async fn stop(self) {
+        self.close().await;
+    }
+
+    /// Another server over the same log, opened again.
+    async fn restart(self) -> Self {
+        let dir = self.close().await;
+        Self::over(dir, HttpOptions::default(), LogOptions::default(), |state| state).await
+    }
+
+    async fn close(self) -> TempDir {
         self.shutdown.cancel();
         self.serving.await.unwrap();
         self.log.close().await.unwrap();
+        self._dir
     }
 }
 
