@@ -32,6 +32,9 @@
 //! # }
 //! ```
 //!
+//! A commit whose answer was lost can be made again without storing it twice: [`Commit::idempotency_key`],
+//! [`Commit::producer`].
+//!
 //! Every file is described byte by byte in `docs/log-format.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]

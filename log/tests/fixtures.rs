@@ -15,7 +15,9 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, Re
 use arrow::array::{TimestampMillisecondArray, types::TimestampMillisecondType};
 use arrow::compute::concat_batches;
 use common::{copy_dir, options};
-use thermocline_log::{Commit, Log, LogOptions, ManualClock, Retention, Stream, StreamSpec, inspect, verify};
+use thermocline_log::{
+    Commit, Log, LogOptions, ManualClock, OffsetRange, Retention, Stream, StreamSpec, inspect, verify,
+};
 
 const WRITE_VARIABLE: &str = "THERMOCLINE_WRITE_FIXTURE";
 const FIRST_MS: i64 = 1_700_000_000_000;
@@ -53,7 +55,7 @@ fn events(numbers: std::ops::Range<i64>) -> RecordBatch {
 }
 
 /// Two streams of three and one partitions; sealed and unsealed rows; cursors, some moved twice; values, one replaced and
-/// one deleted.
+/// one deleted; a key and a producer.
 async fn write(dir: &Path) {
     let log = Log::open(dir, written()).unwrap();
     let pumps = StreamSpec {
@@ -73,8 +75,13 @@ async fn write(dir: &Path) {
     let mut commit = Commit::new();
     commit.append(pumps, readings(20..30)).append(checks, events(3..7));
     commit.move_cursor("report", pumps, 1, 6).move_cursor("archive", pumps, 2, 5);
-    commit.put("state/a", b"three".to_vec()).delete("gone");
+    commit.put("state/a", b"three".to_vec()).delete("gone").idempotency_key("upload/1", 7);
     log.commit(commit).await.unwrap();
+    for sequence in 5..7 {
+        let mut commit = Commit::new();
+        commit.producer("meter", sequence);
+        log.commit(commit).await.unwrap();
+    }
     log.close().await.unwrap();
 }
 
@@ -139,6 +146,18 @@ async fn what_is_written_today_reads_the_same() {
     assert!(!dir.exists(), "{} is there already and must stay as it is", dir.display());
     write(&dir).await;
     check(&dir).await;
+    check_remembered(&dir);
+}
+
+/// The commits of [`write`] that are remembered, in directories of version 2 and later.
+fn check_remembered(dir: &Path) {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir, copy.path());
+    let log = Log::open(copy.path(), written()).unwrap();
+    let ranges = log.receipt("upload/1", 7).unwrap().unwrap().ranges;
+    let checks = log.stream("checks").unwrap().id();
+    assert_eq!(ranges.last(), Some(&OffsetRange { stream: checks, partition: 0, start: 3, end: 7 }));
+    assert_eq!(log.producer_sequence("meter"), Some(6));
 }
 
 #[test]
