@@ -13,6 +13,7 @@ use crate::log::LOCK_FILE;
 use crate::open::{self, IDENTITY_FILE, Opened};
 use crate::options::LogOptions;
 use crate::read_only::ReadOnlyDisk;
+use crate::surroundings::draw_log_id;
 
 /// Keeps processes from opening the directory while it is looked at.
 pub(crate) type Hold = Box<dyn Any + Send + Sync>;
@@ -34,5 +35,5 @@ pub(crate) fn recover(dir: &Path) -> Result<Opened> {
     let unbounded = LogOptions { idempotency_keys: usize::MAX, producers: usize::MAX, ..LogOptions::default() };
     let options = LogOptions { disk: Arc::new(ReadOnlyDisk), ..unbounded };
     // Recovery logs what it cuts and removes; here it does neither.
-    tracing::subscriber::with_default(NoSubscriber::default(), || open::open(dir, &options))
+    tracing::subscriber::with_default(NoSubscriber::default(), || open::open(dir, &options, draw_log_id))
 }

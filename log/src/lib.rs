@@ -65,7 +65,10 @@ mod route;
 mod sealer;
 mod segment;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod stream;
+mod surroundings;
 mod verify;
 
 pub use crate::clock::{Clock, ManualClock, SystemClock};

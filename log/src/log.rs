@@ -22,6 +22,7 @@ use crate::partition::{PartitionReader, PartitionSnapshot, Rows, SegmentInfo};
 use crate::sealer;
 use crate::shared::{Memory, Poison, SealerSignal, Shared};
 use crate::stream::{FIRST_SCHEMA_VERSION, Stream, StreamId, StreamSpec};
+use crate::surroundings::Surroundings;
 
 /// Taken by who has the directory open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -57,8 +58,7 @@ struct Inner {
 
 /// What ends when the log is closed.
 struct Running {
-    writer: JoinHandle<()>,
-    sealer: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -74,14 +74,21 @@ impl Log {
     /// # Errors
     /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Version`] or an I/O error.
     pub fn open(dir: impl AsRef<Path>, options: LogOptions) -> Result<Self> {
-        let dir = dir.as_ref().to_owned();
+        let (log, writer) = Self::open_stopped(dir.as_ref(), options, &Surroundings::default())?;
+        log.start(writer)?;
+        Ok(log)
+    }
+
+    /// A log in which nothing happens by itself: whoever has the writer steps it.
+    pub(crate) fn open_stopped(dir: &Path, options: LogOptions, surroundings: &Surroundings) -> Result<(Self, Writer)> {
+        let dir = dir.to_owned();
         let disk = Arc::clone(&options.disk);
         let state_dir = dir.join(STATE_FOLDER);
         disk.create_dir_all(&state_dir).map_err(io_error("create directory", &state_dir))?;
         let lock_path = dir.join(LOCK_FILE);
         let lock = disk.lock(&lock_path).map_err(io_error("lock", &lock_path))?;
         let lock = lock.ok_or_else(|| Error::Locked { path: dir.clone() })?;
-        let opened = crate::open::open(&dir, &options)?;
+        let opened = crate::open::open(&dir, &options, surroundings.draw_log_id)?;
 
         let journal = JournalIndex::default();
         for file in opened.journal.files {
@@ -102,13 +109,21 @@ impl Log {
             poison: Poison::default(),
             sealer: SealerSignal::default(),
             writer_ended: watch::Sender::new(false),
+            wait: surroundings.wait,
         });
         let writer = Writer::start(Arc::clone(&shared), opened.journal.next_sequence, opened.journal.next_group)?;
-        let writer = spawn(&shared, "thermocline-journal", move || writer.run())?;
-        let for_sealer = Arc::clone(&shared);
-        let sealer = spawn(&shared, "thermocline-sealer", move || sealer::run(&for_sealer))?;
-        let running = Mutex::new(Some(Running { writer, sealer, _lock: lock }));
-        Ok(Self { inner: Arc::new(Inner { shared, defining: tokio::sync::Mutex::default(), running }) })
+        let running = Mutex::new(Some(Running { threads: Vec::new(), _lock: lock }));
+        let log = Self { inner: Arc::new(Inner { shared, defining: tokio::sync::Mutex::default(), running }) };
+        Ok((log, writer))
+    }
+
+    fn start(&self, writer: Writer) -> Result<()> {
+        let for_sealer = Arc::clone(&self.inner.shared);
+        let writer = spawn(self.shared(), "thermocline-journal", move || writer.run())?;
+        self.inner.keep(writer);
+        let sealer = spawn(self.shared(), "thermocline-sealer", move || sealer::run(&for_sealer))?;
+        self.inner.keep(sealer);
+        Ok(())
     }
 
     /// The data directory.
@@ -312,18 +327,24 @@ impl Log {
         shared.poison.error().map_or(Ok(()), Err)
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.inner.shared
     }
 }
 
 impl Inner {
+    fn keep(&self, thread: JoinHandle<()>) {
+        if let Some(running) = self.running.lock().as_mut() {
+            running.threads.push(thread);
+        }
+    }
+
     /// Ends the threads and releases the directory.
     fn end(&self) {
         self.shared.queue.close();
         self.shared.sealer.close();
         let Some(running) = self.running.lock().take() else { return };
-        for thread in [running.writer, running.sealer] {
+        for thread in running.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");
             }

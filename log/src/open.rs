@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,12 +41,15 @@ pub(crate) struct Opened {
 
 /// Reads everything in `dir`, which is locked. Afterwards all that was found is durable, and what crashes left
 /// behind is gone.
-pub(crate) fn open(dir: &Path, options: &LogOptions) -> Result<Opened> {
+pub(crate) fn open(dir: &Path, options: &LogOptions, draw_log_id: fn() -> u64) -> Result<Opened> {
     let disk = options.disk.as_ref();
     let journal_folder = dir.join(journal::FOLDER);
     let log_id = match read_identity(disk, dir)? {
         Some(log_id) => log_id,
-        None => create_identity(disk, dir, options.clock.now_ms())?,
+        None => {
+            sync_ancestors(disk, dir)?;
+            create_identity(disk, dir, draw_log_id())?
+        }
     };
     disk.create_dir_all(&journal_folder).map_err(io_error("create directory", &journal_folder))?;
     disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
@@ -96,8 +99,20 @@ pub(crate) fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>> 
     Ok(Some(log_id))
 }
 
-fn create_identity(disk: &dyn Disk, dir: &Path, now_ms: i64) -> Result<u64> {
-    let log_id = RandomState::new().hash_one(now_ms);
+/// Makes durable that there is a directory at all: it and folders above it may be new.
+fn sync_ancestors(disk: &dyn Disk, dir: &Path) -> Result<()> {
+    for folder in dir.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match disk.sync_dir(folder) {
+            // What may not even be read was there before.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            synced => synced.map_err(io_error("sync directory", folder))?,
+        }
+    }
+    Ok(())
+}
+
+fn create_identity(disk: &dyn Disk, dir: &Path, log_id: u64) -> Result<u64> {
     let mut bytes = [0; IDENTITY_BYTES];
     put(&mut bytes, 0, IDENTITY_MAGIC);
     put(&mut bytes, 8, &IDENTITY_VERSION.to_le_bytes());
@@ -297,6 +312,11 @@ fn list_segments(disk: &Arc<dyn Disk>, folder: &Path) -> Result<Vec<Segment>> {
             Ok(name) => found.push(Segment::new(Arc::clone(disk), path, name, entry.bytes)),
             Err(what) => tracing::warn!(path = %path.display(), what, "file is not a segment"),
         }
+    }
+    if !found.is_empty() {
+        // A process that was killed may have named them and not synced the folder. Journal files and replaced segments
+        // are removed because these are there.
+        disk.sync_dir(folder).map_err(io_error("sync directory", folder))?;
     }
     Ok(found)
 }

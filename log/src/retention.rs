@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::catalog::StreamEntry;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::intake;
 use crate::journal::Entry;
 use crate::partition::Partition;
@@ -72,7 +72,7 @@ fn remove_before(shared: &Shared, partition: &Partition, start: u64) -> Result<(
     let removed = start - partition.range().start;
     let entry = Entry::Start { stream: partition.stream, partition: partition.number, start };
     let durable = intake::queue_entries(shared, vec![entry], true)?;
-    durable.blocking_recv().unwrap_or(Err(Error::Closed))?;
+    (shared.wait)(durable)?;
     partition.remove_old_segments();
     tracing::debug!(stream = partition.stream.0, partition = partition.number, start, "rows removed by retention");
     metrics::counter!("thermocline_log_removed_rows_total").increment(removed);

@@ -1,6 +1,7 @@
 //! The background thread that moves rows from the tail into segments and frees what they took: memory, journal files,
 //! and by retention the segments themselves.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ impl Drop for Ended<'_> {
 }
 
 /// One look at everything; with `all`, every row is sealed.
-fn pass(shared: &Shared, all: bool) -> Result<()> {
+pub(crate) fn pass(shared: &Shared, all: bool) -> Result<()> {
     if let Some(poisoned) = shared.poison.error() {
         // Nothing is promised any more; what is in the tail is in the journal as far as it was acknowledged.
         return if all { Err(poisoned) } else { Ok(()) };
@@ -168,18 +169,23 @@ fn note(segment: &Segment, took: Duration) {
 /// Waits until everything published is synced.
 fn sync_journal(shared: &Shared) -> Result<()> {
     let synced = intake::queue_entries(shared, Vec::new(), true)?;
-    synced.blocking_recv().unwrap_or(Err(Error::Closed)).map(|_| ())
+    (shared.wait)(synced).map(|_| ())
 }
 
 /// Deletes the journal files whose rows are all sealed.
 fn trim_journal(shared: &Shared) -> Result<()> {
     let sealed = |stream, partition| shared.catalog.partition(stream, partition).map_or(u64::MAX, |p| p.sealed());
     let (disk, folder) = (&shared.options.disk, shared.dir.join(journal::FOLDER));
-    while let Some(file) = shared.journal.take_sealed(sealed) {
-        disk.remove(&file.path).map_err(io_error("remove journal file", &file.path))?;
-        // One after the other, so that a power loss never leaves a gap between files.
+    while let Some(path) = shared.journal.oldest_sealed(sealed) {
+        match disk.remove(&path) {
+            // Removed by an earlier attempt, whose sync failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(io_error("remove journal file", &path))?,
+        }
+        // One after the other, so that neither a failure nor a power loss leaves a gap between files.
         disk.sync_dir(&folder).map_err(io_error("sync directory", &folder))?;
-        tracing::debug!(path = %file.path.display(), "journal file removed");
+        shared.journal.forget_oldest();
+        tracing::debug!(path = %path.display(), "journal file removed");
     }
     Ok(())
 }

@@ -11,8 +11,10 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::catalog::Catalog;
+use crate::commit::Receipt;
 use crate::error::{Error, Result};
 use crate::idempotency::RecentCommits;
+use crate::intake::Reply;
 use crate::journal::{JournalIndex, Queue};
 use crate::metadata::Metadata;
 use crate::options::LogOptions;
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub sealer: SealerSignal,
     /// True once the writer has ended.
     pub writer_ended: watch::Sender<bool>,
+    /// How the sealer waits for the writer's answer.
+    pub wait: fn(Reply) -> Result<Receipt>,
 }
 
 impl fmt::Debug for Shared {

@@ -49,14 +49,16 @@ impl JournalIndex {
         }
     }
 
-    /// Takes the oldest file if its rows are all below what `sealed` says; never the one being written.
-    pub(crate) fn take_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<JournalFileInfo> {
-        let mut files = self.files.lock();
-        if files.len() < 2 {
-            return None;
-        }
-        files.pop_front_if(|oldest| {
-            oldest.ends.iter().all(|((stream, partition), end)| sealed(*stream, *partition) >= *end)
-        })
+    /// The oldest file if its rows are all below what `sealed` says; never the one being written.
+    pub(crate) fn oldest_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<PathBuf> {
+        let files = self.files.lock();
+        let oldest = files.front().filter(|_| files.len() > 1)?;
+        let done = oldest.ends.iter().all(|((stream, partition), end)| sealed(*stream, *partition) >= *end);
+        done.then(|| oldest.path.clone())
+    }
+
+    /// Forgets the oldest file, which is gone.
+    pub(crate) fn forget_oldest(&self) {
+        self.files.lock().pop_front();
     }
 }

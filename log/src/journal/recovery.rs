@@ -334,8 +334,7 @@ fn cut(disk: &dyn Disk, folder: &Path, path: &Path, content: &Buffer, at: u64, l
     }
     for path in &removed {
         disk.remove(path).map_err(io_error("remove journal file", path))?;
-    }
-    if !removed.is_empty() {
+        // The last one first, one after the other, so that a power loss never leaves a gap between files.
         disk.sync_dir(folder).map_err(io_error("sync directory", folder))?;
     }
     let rest = &content[to_usize(at)..];

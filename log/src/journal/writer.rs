@@ -75,16 +75,21 @@ impl Writer {
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
         let _ended = Ended(Arc::clone(&self.shared));
-        loop {
-            match self.shared.queue.take(GROUP_BYTES, self.deadline()) {
-                Work::Group(commits) => self.handle(commits),
-                Work::Idle => self.idle(),
-                Work::Closed => break,
-            }
-        }
+        while self.step(self.deadline()) {}
         if let Err(error) = self.finish() {
             self.shared.poison.set(&error);
         }
+    }
+
+    /// Waits for commits, at most until `deadline`, and writes them, or does what is due without. False once the queue
+    /// is closed and empty.
+    pub(crate) fn step(&mut self, deadline: Option<Instant>) -> bool {
+        match self.shared.queue.take(GROUP_BYTES, deadline) {
+            Work::Group(commits) => self.handle(commits),
+            Work::Idle => self.idle(),
+            Work::Closed => return false,
+        }
+        true
     }
 
     /// When there is something to do without a commit.
@@ -104,7 +109,14 @@ impl Writer {
     }
 
     fn idle(&mut self) {
-        let done = if self.unsynced { self.sync() } else { self.mark() };
+        if self.shared.poison.error().is_some() {
+            return;
+        }
+        let done = match (self.unsynced, self.unmarked) {
+            (true, _) => self.sync(),
+            (false, true) => self.mark(),
+            (false, false) => Ok(()),
+        };
         if let Err(error) = done {
             self.fail(&error);
         }
@@ -135,9 +147,11 @@ impl Writer {
 
     /// The error for one of the commits of a failed group.
     fn answer(&self, error: &Error) -> Error {
-        match error {
-            Error::Full { path } => Error::Full { path: path.clone() },
-            other => self.shared.poison.error().unwrap_or_else(|| Error::Poisoned { reason: other.to_string() }),
+        match (error, self.shared.poison.error()) {
+            // Also where a sync found too late that there is no space: what is on the disk then nobody knows.
+            (_, Some(poisoned)) => poisoned,
+            (Error::Full { path }, None) => Error::Full { path: path.clone() },
+            (other, None) => Error::Poisoned { reason: other.to_string() },
         }
     }
 
@@ -241,14 +255,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends an empty frame that says how far the journal is synced. It needs no sync itself: lost, it costs
-    /// nothing but what it would have told.
+    /// Appends an empty frame that says how far the journal is synced, behind the planned end of a full file too. It
+    /// needs no sync itself: lost, it costs nothing but what it would have told.
     fn mark(&mut self) -> Result<()> {
         self.unmarked = false;
-        if !self.file.has_room(FRAME_HEADER_BYTES as u64) {
-            // The next file begins with a checkpoint, which says it too.
-            return Ok(());
-        }
         let header = FrameHeader {
             checkpoint: false,
             group: self.group,

@@ -1,0 +1,560 @@
+//! A disk in memory that remembers what was synced, loses the rest when the power goes, and fails when it is told to.
+//!
+//! A [`Machine`] is the disk with the operating system above it. A [`SimDisk`] is what one process sees of it: it ends
+//! with the process, whatever a log still holds of it.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::disk::{DirEntry, Disk, DiskFile};
+use crate::simulation::inode::{Inode, Survival};
+use crate::simulation::names::{Names, Node};
+use crate::simulation::random::Random;
+
+/// What happens while an operation of the disk takes its time.
+type Meanwhile = Rc<dyn Fn(Op)>;
+
+thread_local! {
+    static MEANWHILE: RefCell<Option<Meanwhile>> = const { RefCell::new(None) };
+}
+
+/// Before every operation of every simulated disk of this thread, `meanwhile` is called.
+pub(super) fn on_operation(meanwhile: Option<Meanwhile>) {
+    MEANWHILE.with(|slot| *slot.borrow_mut() = meanwhile);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    CreateFolder,
+    List,
+    Create,
+    Open,
+    Rename,
+    Remove,
+    SyncFolder,
+    Lock,
+    Size,
+    Read,
+    Write,
+    Allocate,
+    Resize,
+    SyncFile,
+}
+
+/// How a process ends without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// `kill -9`: the operating system keeps what was written.
+    Killed,
+    PowerLost,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine(Mutex<State>);
+
+#[derive(Debug, Clone)]
+struct State {
+    random: Random,
+    inodes: BTreeMap<u64, Inode>,
+    names: Names,
+    /// Counts processes; handles of older ones are dead.
+    process: u64,
+    down: bool,
+    locked: bool,
+    /// Whether the file system reserves space.
+    allocates: bool,
+    capacity: Option<u64>,
+    crash_in: Option<u64>,
+    /// The operation that fails, after so many of its kind.
+    fault: Option<(Op, u64)>,
+    /// How many operations failed or were refused so far.
+    failures: u64,
+    operations: u64,
+    /// Of all operations in order.
+    checksum: u32,
+    traced: bool,
+}
+
+impl Machine {
+    pub(super) fn new(seed: u64, root: &Path, traced: bool) -> Arc<Self> {
+        let mut random = Random::new(seed);
+        let allocates = random.percent(80);
+        Arc::new(Self(Mutex::new(State {
+            random,
+            inodes: BTreeMap::new(),
+            names: Names::new(root),
+            process: 0,
+            down: false,
+            locked: false,
+            allocates,
+            capacity: None,
+            crash_in: None,
+            fault: None,
+            failures: 0,
+            operations: 0,
+            checksum: 0,
+            traced,
+        })))
+    }
+
+    /// The disk as a process sees it that starts now.
+    pub(super) fn disk(self: &Arc<Self>) -> Arc<SimDisk> {
+        Arc::new(SimDisk { machine: Arc::clone(self), process: self.0.lock().process })
+    }
+
+    /// The same disk in another world, where something else happens to it.
+    pub(super) fn fork(&self) -> Arc<Self> {
+        let mut state = self.0.lock().clone();
+        state.traced = false;
+        state.crash_in = None;
+        state.fault = None;
+        state.capacity = None;
+        Arc::new(Self(Mutex::new(state)))
+    }
+
+    /// From now on every operation of the present process fails.
+    pub(super) fn halt(&self) {
+        self.0.lock().down = true;
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.0.lock().down
+    }
+
+    /// Starts again after a crash.
+    pub(super) fn restart(&self, crash: Crash) {
+        let mut state = self.0.lock();
+        let survival = Survival::draw(&mut state.random);
+        state.restart(crash, survival);
+    }
+
+    /// Starts again after the power went; `survival` tells what is left of what was not synced.
+    pub(super) fn lose_power(&self, survival: Survival) {
+        self.0.lock().restart(Crash::PowerLost, survival);
+    }
+
+    /// The process will crash in that many operations.
+    pub(super) fn crash_in(&self, operations: Option<u64>) {
+        self.0.lock().crash_in = operations;
+    }
+
+    /// An operation of that kind will fail, after `skip` others.
+    pub(super) fn fail(&self, fault: Option<(Op, u64)>) {
+        self.0.lock().fault = fault;
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.0.lock().failures
+    }
+
+    /// Only so many bytes more fit the disk.
+    pub(super) fn limit_space(&self, bytes: Option<u64>) {
+        let mut state = self.0.lock();
+        state.capacity = bytes.map(|bytes| state.used() + bytes);
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.0.lock().capacity.is_some()
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.0.lock().checksum
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
+    /// All files that reads see.
+    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.0.lock();
+        state.names.files().map(|(path, inode)| (path.to_owned(), state.inodes[&inode].bytes().to_vec())).collect()
+    }
+
+    /// Whether any durable file in `folder` durably holds these bytes.
+    pub(super) fn holds(&self, folder: &Path, bytes: &[u8]) -> bool {
+        let state = self.0.lock();
+        let within = |path: &Path| path.parent() == Some(folder);
+        state.names.durable_files().any(|(path, inode)| {
+            within(path) && state.inodes[&inode].durable().windows(bytes.len()).any(|window| window == bytes)
+        })
+    }
+
+    pub(super) fn flip(&self, path: &Path, byte: usize, bit: u8) {
+        let mut state = self.0.lock();
+        let Some(Node::File(inode)) = state.names.node(path) else { panic!("no file {}", path.display()) };
+        state.inodes.get_mut(&inode).unwrap().flip(byte, bit);
+    }
+
+    /// Runs an operation, unless the process has ended, ends now, or the operation is to fail.
+    fn run<T>(
+        &self,
+        process: u64,
+        op: Op,
+        path: &Path,
+        detail: (u64, u32),
+        effect: impl FnOnce(&mut State, Option<io::Error>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if !std::thread::panicking()
+            && let Some(meanwhile) = MEANWHILE.with(|slot| slot.borrow().clone())
+        {
+            meanwhile(op);
+        }
+        let mut state = self.0.lock();
+        if state.down || state.process != process {
+            return Err(gone());
+        }
+        state.note(op, path, detail);
+        if state.ends_now() {
+            // What was asked for last may still have been done.
+            if state.random.percent(50) {
+                let _ = effect(&mut state, None);
+            }
+            state.trace(|| "the process ends".to_owned());
+            state.down = true;
+            return Err(gone());
+        }
+        let fault = state.next_fault(op);
+        let done = effect(&mut state, fault);
+        if let Err(error) = &done
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            state.failures += 1;
+            state.trace(|| format!("failed: {error}"));
+        }
+        done
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the process has ended")
+}
+
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl State {
+    fn note(&mut self, op: Op, path: &Path, (number, content): (u64, u32)) {
+        self.operations += 1;
+        let mut checksum = self.checksum;
+        for part in [&[op as u8], path.as_os_str().as_encoded_bytes(), &number.to_le_bytes(), &content.to_le_bytes()] {
+            checksum = crc32c::crc32c_append(checksum, part);
+        }
+        self.checksum = checksum;
+        self.trace(|| format!("{op:?} {} {number}", path.display()));
+    }
+
+    fn trace(&self, line: impl FnOnce() -> String) {
+        if self.traced {
+            eprintln!("  {:>6} {}", self.operations, line());
+        }
+    }
+
+    fn ends_now(&mut self) -> bool {
+        match &mut self.crash_in {
+            Some(0) => {
+                self.crash_in = None;
+                true
+            }
+            Some(operations) => {
+                *operations -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn next_fault(&mut self, op: Op) -> Option<io::Error> {
+        let (_, skip) = self.fault.as_mut().filter(|(failing, _)| *failing == op)?;
+        if *skip > 0 {
+            *skip -= 1;
+            return None;
+        }
+        self.fault = None;
+        // A sync may find too late that there is no space.
+        let full = op == Op::SyncFile && self.random.percent(20);
+        Some(if full { io::ErrorKind::StorageFull.into() } else { failed() })
+    }
+
+    fn restart(&mut self, crash: Crash, survival: Survival) {
+        self.process += 1;
+        self.down = false;
+        self.locked = false;
+        self.trace(|| format!("{crash:?}, {survival:?}"));
+        if crash == Crash::PowerLost {
+            for inode in self.inodes.values_mut() {
+                inode.lose_power(survival, &mut self.random);
+            }
+            self.names.lose_power(survival, &mut self.random);
+        }
+        let linked = self.names.linked();
+        self.inodes.retain(|inode, _| linked.contains(inode));
+    }
+
+    fn used(&self) -> u64 {
+        self.names.files().map(|(_, inode)| self.inodes[&inode].len() as u64).sum()
+    }
+
+    /// How many of the bytes by which a file would grow find space.
+    fn space_for(&self, bytes: usize) -> usize {
+        match self.capacity {
+            None => bytes,
+            Some(capacity) => usize::try_from(capacity.saturating_sub(self.used())).unwrap().min(bytes),
+        }
+    }
+
+    fn inode(&mut self, inode: u64) -> &mut Inode {
+        self.inodes.get_mut(&inode).expect("files of a process outlive it")
+    }
+
+    fn write(&mut self, inode: u64, offset: usize, bytes: &[u8], fault: Option<io::Error>) -> io::Result<()> {
+        let len = self.inodes[&inode].len();
+        let grows = (offset + bytes.len()).saturating_sub(len);
+        let missing = grows - self.space_for(grows);
+        let mut kept = bytes.len() - missing;
+        if fault.is_some() {
+            kept = self.random.index(kept + 1);
+        }
+        if kept > 0 {
+            self.inode(inode).write(offset, &bytes[..kept]);
+        }
+        match fault {
+            Some(error) => Err(error),
+            None if missing > 0 => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What one process sees of the machine's disk.
+#[derive(Debug)]
+pub(super) struct SimDisk {
+    machine: Arc<Machine>,
+    process: u64,
+}
+
+impl SimDisk {
+    fn run<T>(
+        &self,
+        op: Op,
+        path: &Path,
+        effect: impl FnOnce(&mut State, Option<io::Error>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.machine.run(self.process, op, path, (0, 0), effect)
+    }
+
+    /// For operations that fail before they do anything.
+    fn run_whole<T>(&self, op: Op, path: &Path, effect: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        self.run(op, path, |state, fault| fault.map_or_else(|| effect(state), Err))
+    }
+
+    fn file(&self, path: &Path, inode: u64) -> Arc<dyn DiskFile> {
+        Arc::new(SimFile { machine: Arc::clone(&self.machine), process: self.process, path: path.to_owned(), inode })
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.run_whole(Op::CreateFolder, path, |state| {
+            let mut missing: Vec<&Path> = path.ancestors().take_while(|a| state.names.node(a).is_none()).collect();
+            while let Some(folder) = missing.pop() {
+                state.names.link(folder, Node::Folder);
+            }
+            Ok(())
+        })
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.run_whole(Op::List, path, |state| {
+            let entry = |(path, node): (&Path, Node)| DirEntry {
+                name: path.file_name().unwrap().to_str().unwrap().to_owned(),
+                bytes: match node {
+                    Node::Folder => 4096,
+                    Node::File(inode) => state.inodes[&inode].len() as u64,
+                },
+            };
+            let mut entries: Vec<DirEntry> = state.names.children(path).into_iter().map(entry).collect();
+            // In no order.
+            for at in (1..entries.len()).rev() {
+                entries.swap(at, state.random.index(at + 1));
+            }
+            Ok(entries)
+        })
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let inode = self.run_whole(Op::Create, path, |state| match state.names.node(path) {
+            Some(Node::Folder) => Err(io::ErrorKind::IsADirectory.into()),
+            Some(Node::File(inode)) => {
+                state.inode(inode).resize(0);
+                Ok(inode)
+            }
+            None if path.parent().and_then(|folder| state.names.node(folder)).is_none() => {
+                Err(io::ErrorKind::NotFound.into())
+            }
+            None => {
+                let inode = state.operations;
+                state.inodes.insert(inode, Inode::default());
+                state.names.link(path, Node::File(inode));
+                Ok(inode)
+            }
+        })?;
+        Ok(self.file(path, inode))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let inode = self.run_whole(Op::Open, path, |state| match state.names.node(path) {
+            Some(Node::File(inode)) => Ok(inode),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })?;
+        Ok(self.file(path, inode))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        assert_eq!(from.parent(), to.parent(), "renames stay within a folder");
+        self.run_whole(Op::Rename, from, |state| {
+            let node = state.names.node(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.rename(from, to, node);
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.run_whole(Op::Remove, path, |state| {
+            state.names.node(path).ok_or(io::ErrorKind::NotFound)?;
+            state.names.unlink(path);
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.run_whole(Op::SyncFolder, path, |state| {
+            state.names.node(path).ok_or(io::ErrorKind::NotFound)?;
+            state.names.sync(path);
+            Ok(())
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let taken = self.run_whole(Op::Lock, path, |state| {
+            if state.names.node(path).is_none() {
+                let inode = state.operations;
+                state.inodes.insert(inode, Inode::default());
+                state.names.link(path, Node::File(inode));
+            }
+            Ok(!std::mem::replace(&mut state.locked, true))
+        })?;
+        let lock = || -> Box<dyn Any + Send + Sync> {
+            Box::new(Lock { machine: Arc::clone(&self.machine), process: self.process })
+        };
+        Ok(taken.then(lock))
+    }
+}
+
+struct Lock {
+    machine: Arc<Machine>,
+    process: u64,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut state: MutexGuard<'_, State> = self.machine.0.lock();
+        if state.process == self.process {
+            state.locked = false;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    machine: Arc<Machine>,
+    process: u64,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SimFile {
+    fn run<T>(
+        &self,
+        op: Op,
+        detail: (u64, u32),
+        effect: impl FnOnce(&mut State, Option<io::Error>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.machine.run(self.process, op, &self.path, detail, effect)
+    }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap()
+}
+
+impl DiskFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        self.run(Op::Size, (0, 0), |state, fault| {
+            fault.map_or(Ok(()), Err)?;
+            Ok(state.inode(self.inode).len() as u64)
+        })
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.run(Op::Read, (offset, 0), |state, fault| {
+            fault.map_or(Ok(()), Err)?;
+            let from = to_usize(offset);
+            let found = state.inode(self.inode).bytes().get(from..from + buffer.len());
+            buffer.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let bytes = parts.concat();
+        self.run(Op::Write, (offset, crc32c::crc32c(&bytes)), |state, fault| {
+            state.write(self.inode, to_usize(offset), &bytes, fault)
+        })
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.run(Op::Allocate, (bytes, 0), |state, fault| {
+            fault.map_or(Ok(()), Err)?;
+            if !state.allocates {
+                return Ok(());
+            }
+            let grows = to_usize(bytes).saturating_sub(state.inode(self.inode).len());
+            if state.space_for(grows) < grows {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            state.inode(self.inode).reserve(to_usize(bytes));
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.run(Op::Resize, (bytes, 0), |state, fault| {
+            fault.map_or(Ok(()), Err)?;
+            state.inode(self.inode).resize(to_usize(bytes));
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.run(Op::SyncFile, (0, 0), |state, fault| match fault {
+            None => {
+                state.inode(self.inode).sync();
+                Ok(())
+            }
+            Some(error) => {
+                let State { inodes, random, .. } = state;
+                inodes.get_mut(&self.inode).expect("files of a process outlive it").fail_sync(random);
+                Err(error)
+            }
+        })
+    }
+}

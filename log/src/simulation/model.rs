@@ -1,0 +1,296 @@
+//! What the log has promised: every change it was asked for, in order, and what became of each.
+//!
+//! After a crash the log must hold what was acknowledged or seen, then some number of the changes that were under way
+//! (each entirely or not at all, none without those before it), and nothing else.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::commit::{OffsetRange, Receipt};
+use crate::error::{Error, Result};
+use crate::intake::Reply;
+use crate::stream::{Retention, Stream, StreamId, StreamSpec};
+
+/// One row as the model knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub n: i64,
+    pub append_ms: i64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct PartitionModel {
+    /// All rows there ever were, by offset.
+    pub rows: Vec<Row>,
+    /// The oldest row that was seen to be kept.
+    pub start: u64,
+    /// Retention may have removed the rows before.
+    pub removable: u64,
+}
+
+impl PartitionModel {
+    pub(super) fn end(&self) -> u64 {
+        self.rows.len() as u64
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct StreamModel {
+    pub id: StreamId,
+    pub spec: StreamSpec,
+    pub partitions: Vec<PartitionModel>,
+}
+
+/// Everything a log holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contents {
+    pub streams: BTreeMap<String, StreamModel>,
+    pub cursors: BTreeMap<(String, StreamId, u32), u64>,
+    pub values: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a log was asked to do.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Commit {
+        rows: Vec<(StreamId, u32, Vec<i64>)>,
+        cursors: Vec<(String, StreamId, u32, u64)>,
+        values: Vec<(String, Option<Vec<u8>>)>,
+    },
+    Define(StreamId, StreamSpec),
+}
+
+impl Contents {
+    pub(super) fn partition(&mut self, stream: StreamId, partition: u32) -> &mut PartitionModel {
+        let stream = self.streams.values_mut().find(|known| known.id == stream).expect("the stream is known");
+        &mut stream.partitions[partition as usize]
+    }
+
+    /// Does the change; returns the offsets that its rows get.
+    pub(super) fn apply(&mut self, change: &Change, append_ms: i64) -> Vec<OffsetRange> {
+        let mut ranges = Vec::new();
+        match change {
+            Change::Define(id, spec) => {
+                let partitions = vec![PartitionModel::default(); spec.partitions as usize];
+                let new = StreamModel { id: *id, spec: spec.clone(), partitions };
+                self.streams.entry(spec.name.clone()).or_insert(new).spec = spec.clone();
+            }
+            Change::Commit { rows, cursors, values } => {
+                for (stream, partition, numbers) in rows {
+                    let known = self.partition(*stream, *partition);
+                    let start = known.end();
+                    known.rows.extend(numbers.iter().map(|n| Row { n: *n, append_ms }));
+                    ranges.push(OffsetRange { stream: *stream, partition: *partition, start, end: known.end() });
+                }
+                for (name, stream, partition, next_offset) in cursors {
+                    self.cursors.insert((name.clone(), *stream, *partition), *next_offset);
+                }
+                for (key, value) in values {
+                    match value {
+                        Some(value) => self.values.insert(key.clone(), value.clone()),
+                        None => self.values.remove(key),
+                    };
+                }
+            }
+        }
+        ranges
+    }
+
+    /// What retention may have removed there, it may have removed here.
+    fn allow_removal_as(&mut self, other: &Self) {
+        for (name, stream) in &mut self.streams {
+            let Some(other) = other.streams.get(name) else { continue };
+            for (ours, other) in stream.partitions.iter_mut().zip(&other.partitions) {
+                ours.removable = ours.removable.max(other.removable);
+            }
+        }
+    }
+
+    /// Notes which rows retention may remove at this time.
+    pub(super) fn allow_removal(&mut self, now_ms: i64) {
+        for stream in self.streams.values_mut() {
+            let retention = stream.spec.retention;
+            for (number, partition) in (0..).zip(&mut stream.partitions) {
+                if retention.max_bytes.is_some_and(|bytes| bytes < SMALL_RETENTION_BYTES) {
+                    partition.removable = partition.end();
+                }
+                let Some(max_age) = retention.max_age else { continue };
+                let oldest_ms = now_ms.saturating_sub(ms(max_age));
+                let of_partition =
+                    |((_, id, part), _): &(&(String, StreamId, u32), &u64)| (*id, *part) == (stream.id, number);
+                let slowest = self.cursors.iter().filter(of_partition).map(|(_, next)| *next).min().unwrap_or(u64::MAX);
+                while partition.removable < partition.end().min(slowest)
+                    && partition.rows[usize::try_from(partition.removable).unwrap()].append_ms < oldest_ms
+                {
+                    partition.removable += 1;
+                }
+            }
+        }
+    }
+}
+
+/// With less than this a stream may lose any of its sealed rows; simulations do not write more than that.
+pub(super) const SMALL_RETENTION_BYTES: u64 = 1 << 20;
+
+pub(super) fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How the answer to a change comes.
+pub(super) enum Asked {
+    Commit(Reply),
+    Define(Pin<Box<dyn Future<Output = Result<Stream>>>>),
+    /// It will not come any more.
+    Nobody,
+}
+
+impl Asked {
+    fn answer(&mut self) -> Option<Result<Receipt>> {
+        match self {
+            Self::Commit(reply) => match reply.try_recv() {
+                Ok(answer) => Some(answer),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Closed) => Some(Err(Error::Closed)),
+            },
+            Self::Define(answer) => match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answer) => Some(answer.map(|_| Receipt::default())),
+                Poll::Pending => None,
+            },
+            Self::Nobody => None,
+        }
+    }
+}
+
+struct Waiting {
+    change: Change,
+    asked: Asked,
+    /// When the writer took it; `None` while it is in the queue.
+    taken_ms: Option<i64>,
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    /// What was acknowledged, which is what readers see.
+    pub current: Contents,
+    /// What was there when the log was opened, and the changes acknowledged since.
+    opened: Contents,
+    acknowledged: Vec<(Change, i64)>,
+    waiting: VecDeque<Waiting>,
+}
+
+impl Model {
+    pub(super) fn ask(&mut self, change: Change, asked: Asked) {
+        self.waiting.push_back(Waiting { change, asked, taken_ms: None });
+    }
+
+    /// The writer takes everything that is queued.
+    pub(super) fn take_queued(&mut self, now_ms: i64) {
+        for waiting in &mut self.waiting {
+            waiting.taken_ms.get_or_insert(now_ms);
+        }
+    }
+
+    /// What is there once all that is queued is done.
+    pub(super) fn expected(&self) -> Contents {
+        let mut contents = self.current.clone();
+        for waiting in &self.waiting {
+            contents.apply(&waiting.change, 0);
+        }
+        contents
+    }
+
+    pub(super) fn is_defining(&self) -> bool {
+        self.waiting.iter().any(|waiting| matches!(waiting.change, Change::Define(..)))
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether retention may remove rows, now or with what is under way.
+    pub(super) fn may_remove(&self) -> bool {
+        let removes = |spec: &StreamSpec| spec.retention != Retention::default();
+        self.is_defining() || self.current.streams.values().any(|stream| removes(&stream.spec))
+    }
+
+    /// Takes the answers that have come. Returns the rows acknowledged with them, or what is wrong with an answer.
+    /// `failing` tells whether the log had a reason to refuse.
+    pub(super) fn take_answers(&mut self, failing: bool) -> Result<Vec<i64>, String> {
+        let mut rows = Vec::new();
+        let mut unknown = false;
+        let mut at = 0;
+        while let Some(waiting) = self.waiting.get_mut(at) {
+            match waiting.asked.answer() {
+                None => {
+                    unknown |= waiting.taken_ms.is_some() && matches!(waiting.asked, Asked::Nobody);
+                    at += 1;
+                }
+                Some(Ok(receipt)) if unknown => return Err(format!("acknowledged behind a failure: {receipt:?}")),
+                Some(Ok(receipt)) => {
+                    let Waiting { change, taken_ms, .. } = self.waiting.remove(at).expect("it is there");
+                    let Some(taken_ms) = taken_ms else { return Err("acknowledged before it was written".to_owned()) };
+                    if at > 0 {
+                        return Err(format!("acknowledged before those in front of it: {receipt:?}"));
+                    }
+                    let expected = self.current.apply(&change, taken_ms);
+                    if receipt.ranges != expected {
+                        return Err(format!("expected {expected:?}, found {receipt:?}"));
+                    }
+                    if let Change::Commit { rows: appended, .. } = &change {
+                        rows.extend(appended.iter().flat_map(|(_, _, numbers)| numbers.last().copied()));
+                    }
+                    self.acknowledged.push((change, taken_ms));
+                }
+                // Whoever is told this may try again: nothing of it may be there, ever.
+                Some(Err(Error::Full { .. })) if failing => {
+                    self.waiting.remove(at);
+                }
+                Some(Err(Error::Poisoned { .. } | Error::Closed)) if failing => {
+                    waiting.asked = Asked::Nobody;
+                    unknown = true;
+                    at += 1;
+                }
+                Some(Err(error)) => return Err(format!("refused for no reason: {error}")),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The process has ended: nobody will be answered, and what the writer never took is nowhere.
+    pub(super) fn end_process(&mut self) {
+        self.waiting.retain_mut(|waiting| {
+            waiting.asked = Asked::Nobody;
+            waiting.taken_ms.is_some()
+        });
+    }
+
+    /// What may be there now: with each of the changes that were under way, or, where acknowledged may mean unsynced and
+    /// the power went, since the log was opened.
+    pub(super) fn candidates(&self, acknowledged_may_go: bool) -> Vec<Contents> {
+        let mut contents = if acknowledged_may_go { self.opened.clone() } else { self.current.clone() };
+        let under_way = self.waiting.iter().map(|waiting| (&waiting.change, waiting.taken_ms.unwrap_or(0)));
+        let acknowledged = self.acknowledged.iter().filter(|_| acknowledged_may_go).map(|(change, at)| (change, *at));
+        let mut candidates = vec![contents.clone()];
+        for (change, at_ms) in acknowledged.chain(under_way) {
+            contents.apply(change, at_ms);
+            candidates.push(contents.clone());
+        }
+        for candidate in &mut candidates {
+            candidate.allow_removal_as(&self.current);
+        }
+        candidates
+    }
+
+    /// The log was opened and holds this.
+    pub(super) fn reopen(&mut self, contents: Contents) {
+        self.waiting.clear();
+        self.acknowledged.clear();
+        self.opened = contents.clone();
+        self.current = contents;
+    }
+}

@@ -1,0 +1,114 @@
+//! Readers that stay while everything else goes on.
+
+use std::cell::RefCell;
+
+use crate::error::Error;
+use crate::partition::{PartitionReader, PartitionSnapshot};
+use crate::simulation::check;
+use crate::simulation::world::World;
+use crate::stream::StreamId;
+
+/// Most readers at a time.
+const MAX_READERS: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Readers {
+    following: RefCell<Vec<Following>>,
+    snapshots: RefCell<Vec<(StreamId, u32, PartitionSnapshot)>>,
+}
+
+struct Following {
+    stream: StreamId,
+    number: u32,
+    reader: PartitionReader,
+}
+
+impl Readers {
+    pub(super) fn clear(&self) {
+        self.following.borrow_mut().clear();
+        self.snapshots.borrow_mut().clear();
+    }
+}
+
+impl World {
+    /// A reader, new or not, reads on; or a snapshot is taken, or one that was taken earlier is looked at.
+    pub(super) fn read(&self) {
+        let Some(log) = self.log() else { return };
+        let Some((stream, number, end)) = self.draw_partition() else { return };
+        let (choice, offset, max_rows) = {
+            let mut random = self.random.borrow_mut();
+            (random.below(10), random.below(end + 2), random.pick(&[1, 3, 50]))
+        };
+        match choice {
+            0..4 => {
+                let reader = log.reader(stream, number, offset, None).unwrap();
+                self.read_on(Following { stream, number, reader }, max_rows);
+            }
+            4..8 => {
+                let following = self.readers.following.borrow_mut().pop();
+                if let Some(following) = following {
+                    self.read_on(following, max_rows);
+                }
+            }
+            8 => {
+                let snapshot = log.snapshot(stream, number).unwrap();
+                self.readers.snapshots.borrow_mut().truncate(MAX_READERS);
+                self.readers.snapshots.borrow_mut().insert(0, (stream, number, snapshot));
+            }
+            _ => {
+                let snapshot = self.readers.snapshots.borrow_mut().pop();
+                if let Some((stream, number, snapshot)) = snapshot {
+                    self.check_snapshot(stream, number, &snapshot);
+                }
+            }
+        }
+    }
+
+    fn read_on(&self, mut following: Following, max_rows: usize) {
+        let Following { stream, number, reader } = &mut following;
+        let (failures, position) = (self.machine.failures(), reader.position());
+        let found = reader.next(max_rows);
+        let mut model = self.model.borrow_mut();
+        let partition = model.current.partition(*stream, *number);
+        match found {
+            Ok(None) => {}
+            Ok(Some(rows)) => {
+                assert_eq!(rows.start_offset, position);
+                if let Err(what) = check::rows_at(&rows.batch, position, partition) {
+                    self.fail(&format!("a reader found {what}"));
+                }
+            }
+            Err(Error::OffsetRemoved { oldest, .. }) if position < oldest && oldest <= partition.removable => return,
+            Err(error) if !self.has_failed_since(failures) || matches!(error, Error::Corrupt { .. }) => {
+                self.fail(&format!("reading failed for no reason: {error}"));
+            }
+            Err(_) => return,
+        }
+        let mut kept = self.readers.following.borrow_mut();
+        kept.truncate(MAX_READERS);
+        kept.insert(0, following);
+    }
+
+    /// The rows of one instant, all of them, wherever they have gone since.
+    fn check_snapshot(&self, stream: StreamId, number: u32, snapshot: &PartitionSnapshot) {
+        let mut at = snapshot.segments.first().map_or(snapshot.range.start, |segment| segment.start_offset);
+        let failures = self.machine.failures();
+        for segment in &snapshot.segments {
+            assert_eq!(segment.start_offset, at);
+            at = segment.end_offset;
+            if let Err(error) = segment.verify()
+                && (!self.has_failed_since(failures) || matches!(error, Error::Corrupt { .. }))
+            {
+                self.fail(&format!("a segment of a snapshot is gone: {error}"));
+            }
+        }
+        let mut model = self.model.borrow_mut();
+        let partition = model.current.partition(stream, number);
+        for rows in &snapshot.tail {
+            assert_eq!(rows.start_offset, at);
+            at = rows.end_offset();
+            check::rows_at(&rows.batch, rows.start_offset, partition).unwrap_or_else(|what| self.fail(&what));
+        }
+        assert_eq!(at, snapshot.range.end);
+    }
+}

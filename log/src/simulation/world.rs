@@ -1,0 +1,377 @@
+//! One log on one simulated machine, in one thread: the writer and the sealer run when they are told to, one inside of an
+//! operation of the other, and every step is compared with the model.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot::error::TryRecvError;
+
+use crate::clock::{Clock, ManualClock};
+use crate::commit::Receipt;
+use crate::error::{Error, Result};
+use crate::intake::Reply;
+use crate::journal::{FOLDER, Writer};
+use crate::log::Log;
+use crate::options::{Durability, LogOptions};
+use crate::sealer;
+use crate::simulation::check;
+use crate::simulation::disk::{Crash, Machine, Op, on_operation};
+use crate::simulation::inode::Survival;
+use crate::simulation::model::Model;
+use crate::simulation::random::Random;
+use crate::simulation::rows::FIRST_NUMBER;
+use crate::simulation::{Kind, readers::Readers};
+use crate::surroundings::Surroundings;
+
+thread_local! {
+    static WORLD: RefCell<Weak<World>> = const { RefCell::new(Weak::new()) };
+}
+
+/// Above the data directory; it is new as well.
+const FOLDER_ABOVE: &str = "/data";
+
+pub(super) struct World {
+    pub(super) kind: Kind,
+    pub(super) random: RefCell<Random>,
+    pub(super) machine: Arc<Machine>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) model: RefCell<Model>,
+    pub(super) readers: Readers,
+    options: LogOptions,
+    log: RefCell<Option<Log>>,
+    writer: RefCell<Option<Writer>>,
+    sealing: Cell<bool>,
+    /// Whether something happens inside of an operation of the disk already.
+    inside: Cell<bool>,
+    failures_before: Cell<u64>,
+    next_number: Cell<i64>,
+    traced: bool,
+}
+
+impl World {
+    /// A machine with an empty disk on which the log was just created.
+    pub(super) fn new(kind: Kind, seed: u64, traced: bool) -> Rc<Self> {
+        let mut random = Random::new(seed);
+        let machine = Machine::new(random.next(), Path::new("/"), traced);
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
+        let options = draw_options(kind, &mut random, &clock);
+        let world = Rc::new(Self {
+            kind,
+            random: RefCell::new(random),
+            machine,
+            clock,
+            model: RefCell::default(),
+            readers: Readers::default(),
+            options,
+            log: RefCell::default(),
+            writer: RefCell::default(),
+            sealing: Cell::new(false),
+            inside: Cell::new(false),
+            failures_before: Cell::new(0),
+            next_number: Cell::new(FIRST_NUMBER),
+            traced,
+        });
+        world.trace(|| format!("{:?}", world.options));
+        WORLD.with(|slot| *slot.borrow_mut() = Rc::downgrade(&world));
+        let weak = Rc::downgrade(&world);
+        on_operation(Some(Rc::new(move |op| {
+            if let Some(world) = weak.upgrade() {
+                world.meanwhile(op);
+            }
+        })));
+        world.open(false);
+        world
+    }
+
+    pub(super) fn dir() -> PathBuf {
+        Path::new(FOLDER_ABOVE).join("log")
+    }
+
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.traced {
+            eprintln!("{}", line());
+        }
+    }
+
+    /// The open log.
+    pub(super) fn log(&self) -> Option<Log> {
+        self.log.borrow().clone()
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.log().is_some_and(|log| log.shared().poison.error().is_some())
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        self.options.durability
+    }
+
+    /// Whether the log had a reason to fail since `failures`.
+    pub(super) fn has_failed_since(&self, failures: u64) -> bool {
+        self.machine.is_down() || self.machine.failures() > failures || self.is_poisoned()
+    }
+
+    /// Numbers of new rows.
+    pub(super) fn numbers(&self, count: u64) -> Vec<i64> {
+        let from = self.next_number.get();
+        self.next_number.set(from + count.cast_signed());
+        (from..self.next_number.get()).collect()
+    }
+
+    /// What is expected to hold does not.
+    #[track_caller]
+    pub(super) fn fail(&self, what: &str) -> ! {
+        panic!("after {} operations of the disk: {what}", self.machine.operations());
+    }
+
+    /// The writer takes what is queued, or marks what it has synced. False when it is in the middle of something.
+    pub(super) fn step(&self) -> bool {
+        let Ok(mut writer) = self.writer.try_borrow_mut() else { return false };
+        let Some(running) = writer.as_mut() else { return false };
+        self.trace(|| "writer".to_owned());
+        self.model.borrow_mut().take_queued(self.clock.now_ms());
+        running.step(Some(Instant::now()));
+        drop(writer);
+        self.observe();
+        true
+    }
+
+    /// One look of the sealer at everything. It waits for the writer in retention and where syncs are not immediate.
+    pub(super) fn seal(&self, all: bool) {
+        let Some(log) = self.log() else { return };
+        let writing = self.writer.try_borrow_mut().is_err();
+        let may_wait = self.durability() != Durability::Sync || self.model.borrow().may_remove();
+        if (writing && may_wait) || self.sealing.replace(true) {
+            return;
+        }
+        self.trace(|| format!("sealer, all {all}"));
+        let failures = self.machine.failures();
+        let done = sealer::pass(log.shared(), all);
+        self.sealing.set(false);
+        self.observe();
+        match done {
+            Ok(()) => {}
+            Err(Error::Closed) if log.shared().sealer.is_closing() => {}
+            Err(error) if !self.has_failed_since(failures) || matches!(error, Error::Corrupt { .. }) => {
+                self.fail(&format!("sealing failed for no reason: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Takes answers, and looks at what readers would see.
+    pub(super) fn observe(&self) {
+        let Some(log) = self.log() else { return };
+        let failing = self.has_failed_since(self.failures_before.get());
+        let mut model = self.model.borrow_mut();
+        let acknowledged = model.take_answers(failing).unwrap_or_else(|what| self.fail(&what));
+        for n in acknowledged {
+            if self.durability() == Durability::Sync
+                && !self.machine.is_down()
+                && !self.machine.holds(&Self::dir().join(FOLDER), &n.to_le_bytes())
+            {
+                self.fail(&format!("row {} is acknowledged and not durable", n - FIRST_NUMBER));
+            }
+        }
+        model.current.allow_removal(self.clock.now_ms());
+        for stream in model.current.streams.values_mut() {
+            for (number, partition) in (0..).zip(&mut stream.partitions) {
+                let seen = log.range(stream.id, number).unwrap();
+                let removable = partition.removable.max(partition.start);
+                if seen.end != partition.end() || seen.start < partition.start || seen.start > removable {
+                    let (start, end) = (partition.start, partition.end());
+                    self.fail(&format!(
+                        "{} partition {number}: readers see {seen:?}, durable is {start} (or up to {removable}) to {end}",
+                        stream.spec.name
+                    ));
+                }
+                partition.start = seen.start;
+            }
+        }
+    }
+
+    /// While an operation of the disk takes its time, other threads go on.
+    fn meanwhile(self: &Rc<Self>, op: Op) {
+        if self.inside.replace(true) {
+            return;
+        }
+        self.observe();
+        if self.log.borrow().is_some() && self.random.borrow_mut().percent(4) {
+            self.trace(|| format!("meanwhile, before {op:?}"));
+            self.act_meanwhile();
+        }
+        self.inside.set(false);
+    }
+
+    /// Runs `look`, which is no part of what the machine does.
+    pub(super) fn aside<T>(&self, look: impl FnOnce() -> T) -> T {
+        let inside = self.inside.replace(true);
+        let found = look();
+        self.inside.set(inside);
+        found
+    }
+
+    /// The process ends without being asked, and another begins.
+    pub(super) fn crash(&self, crash: Crash) {
+        self.machine.halt();
+        self.end_process();
+        self.machine.restart(crash);
+        self.open(crash == Crash::PowerLost && self.durability() != Durability::Sync);
+    }
+
+    /// The log is closed; whatever happens to the machine then, everything is there.
+    pub(super) fn close(&self) {
+        let (Some(log), Some(writer)) = (self.log(), self.writer.take()) else { return };
+        self.trace(|| "close".to_owned());
+        let closed = {
+            let mut closing = pin!(log.close());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(closing.as_mut().poll(&mut context).is_pending(), "the writer has not ended yet");
+            self.model.borrow_mut().take_queued(self.clock.now_ms());
+            writer.run();
+            let Poll::Ready(closed) = closing.poll(&mut context) else { self.fail("the log did not close") };
+            closed
+        };
+        self.observe();
+        let waiting = self.model.borrow().has_waiting();
+        match closed {
+            Ok(()) if waiting => self.fail("closed without an answer"),
+            Err(error) if !self.has_failed_since(self.failures_before.get()) => {
+                self.fail(&format!("closing failed for no reason: {error}"))
+            }
+            _ => {}
+        }
+        drop(log);
+        let ended = self.machine.is_down() || closed.is_err();
+        self.end_process();
+        let crash = self.draw_crash();
+        self.machine.restart(crash);
+        self.open(ended && crash == Crash::PowerLost && self.durability() != Durability::Sync);
+    }
+
+    pub(super) fn draw_crash(&self) -> Crash {
+        self.random.borrow_mut().pick(&[Crash::Killed, Crash::PowerLost])
+    }
+
+    fn end_process(&self) {
+        self.model.borrow_mut().end_process();
+        self.readers.clear();
+        drop(self.writer.take());
+        drop(self.log.take());
+    }
+
+    /// Opens the log, with crashes and faults in the middle of it, until it is open, and compares it with the model.
+    fn open(&self, mut acknowledged_may_go: bool) {
+        for attempt in 0.. {
+            self.trace(|| format!("open, attempt {attempt}"));
+            self.disturb_opening(attempt);
+            let failures = self.machine.failures();
+            match self.open_on(&self.machine) {
+                Ok((log, writer)) if !self.machine.is_down() => {
+                    self.log.replace(Some(log));
+                    self.writer.replace(Some(writer));
+                    break;
+                }
+                _ if self.machine.is_down() => {
+                    let crash = self.draw_crash();
+                    acknowledged_may_go |= crash == Crash::PowerLost && self.durability() != Durability::Sync;
+                    self.machine.restart(crash);
+                }
+                Ok(_) => unreachable!("opened by a machine that is down"),
+                Err(Error::Io { .. } | Error::Full { .. }) if self.machine.failures() > failures => {
+                    self.machine.limit_space(None);
+                    self.machine.restart(Crash::Killed);
+                }
+                Err(error) => self.fail(&format!("the log does not open: {error}")),
+            }
+        }
+        self.machine.crash_in(None);
+        self.machine.fail(None);
+        self.failures_before.set(self.machine.failures());
+        self.aside(|| self.recognise(acknowledged_may_go));
+        if self.random.borrow_mut().percent(25) {
+            self.check_durable();
+        }
+    }
+
+    fn disturb_opening(&self, attempt: u32) {
+        let mut random = self.random.borrow_mut();
+        self.machine.crash_in((attempt < 5 && random.percent(30)).then(|| random.below(60)));
+        let ops = [Op::SyncFile, Op::SyncFolder, Op::Write, Op::Read, Op::Open, Op::Create, Op::Remove, Op::List];
+        let fails = self.kind == Kind::Faults && attempt < 5 && random.percent(20);
+        self.machine.fail(fails.then(|| (random.pick(&ops), random.below(3))));
+    }
+
+    pub(super) fn open_on(&self, machine: &Arc<Machine>) -> Result<(Log, Writer)> {
+        let options = LogOptions { disk: machine.disk(), ..self.options.clone() };
+        let surroundings = Surroundings { draw_log_id: || 0x1065_1d1d_1065_1d1d, wait: wait_by_stepping };
+        Log::open_stopped(&Self::dir(), options, &surroundings)
+    }
+
+    /// Finds out what of the changes that were under way is there.
+    fn recognise(&self, acknowledged_may_go: bool) {
+        let log = self.log().expect("it was just opened");
+        let mut model = self.model.borrow_mut();
+        let mut wrong = Vec::new();
+        for candidate in model.candidates(acknowledged_may_go).into_iter().rev() {
+            let found = check::outline(&log, &candidate).and_then(|()| check::compare(&log, &candidate));
+            match found {
+                Ok(()) => {
+                    model.reopen(candidate);
+                    drop(model);
+                    self.observe();
+                    return;
+                }
+                Err(what) => wrong.push(what),
+            }
+        }
+        self.fail(&format!("the log holds none of what it may hold: {wrong:#?}"));
+    }
+
+    /// Everything that is visible now would survive the power.
+    pub(super) fn check_durable(&self) {
+        let (Some(log), false) = (self.log(), self.machine.is_down()) else { return };
+        drop(log);
+        self.aside(|| {
+            let other = self.machine.fork();
+            other.lose_power(Survival::NOTHING);
+            let found = self.open_on(&other).map_err(|error| error.to_string());
+            let model = self.model.borrow();
+            if let Err(what) = found.and_then(|(log, _)| check::compare(&log, &model.current)) {
+                self.fail(&format!("what is visible is not durable: {what}"));
+            }
+        });
+    }
+}
+
+/// The sealer waits for the writer: the writer does something.
+fn wait_by_stepping(mut reply: Reply) -> Result<Receipt> {
+    let world = WORLD.with(|slot| slot.borrow().upgrade()).expect("a log of a simulation lives in its world");
+    loop {
+        match reply.try_recv() {
+            Ok(answer) => return answer,
+            Err(TryRecvError::Empty) if world.step() => {}
+            Err(_) => return Err(Error::Closed),
+        }
+    }
+}
+
+/// Everything small, so that all that can happen happens often.
+fn draw_options(kind: Kind, random: &mut Random, clock: &Arc<ManualClock>) -> LogOptions {
+    let relaxed = [Durability::Interval(Duration::ZERO), Durability::Interval(Duration::MAX / 4), Durability::Os];
+    LogOptions {
+        durability: if kind == Kind::Relaxed { random.pick(&relaxed) } else { Durability::Sync },
+        tail_bytes: random.pick(&[8 << 10, 64 << 10, 1 << 20]),
+        seal_bytes: random.pick(&[1 << 10, 4 << 10, 1 << 20]),
+        seal_age: Duration::from_secs(random.pick(&[1, 60, 1 << 30])),
+        journal_file_bytes: random.pick(&[1 << 10, 4 << 10, 16 << 10]),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        disk: Arc::new(crate::disk::OsDisk),
+    }
+}
