@@ -17,6 +17,7 @@ use crate::disk::{DirEntry, Disk, DiskFile};
 use crate::simulation::inode::{Inode, Survival};
 use crate::simulation::names::{Names, Node};
 use crate::simulation::random::Random;
+use crate::simulation::trace::Event;
 
 /// What happens while an operation of the disk takes its time.
 type Meanwhile = Rc<dyn Fn(Op)>;
@@ -80,6 +81,8 @@ struct State {
     /// Of all operations in order.
     checksum: u32,
     traced: bool,
+    /// What the journal's files got, where somebody wants to know.
+    events: Option<Vec<Event>>,
 }
 
 impl Machine {
@@ -101,7 +104,26 @@ impl Machine {
             operations: 0,
             checksum: 0,
             traced,
+            events: None,
         })))
+    }
+
+    /// From now on events are kept.
+    pub(super) fn record(&self) {
+        self.0.lock().events.get_or_insert_default();
+    }
+
+    /// Adds what is no operation of the disk, if events are kept.
+    pub(super) fn add_event(&self, event: impl FnOnce() -> Event) {
+        self.0.lock().add_event(event);
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        self.0.lock().events.is_some()
+    }
+
+    pub(super) fn take_events(&self) -> Vec<Event> {
+        self.0.lock().events.take().unwrap_or_default()
     }
 
     /// The disk as a process sees it that starts now.
@@ -113,6 +135,7 @@ impl Machine {
     pub(super) fn fork(&self) -> Arc<Self> {
         let mut state = self.0.lock().clone();
         state.traced = false;
+        state.events = None;
         state.crash_in = None;
         state.fault = None;
         state.capacity = None;
@@ -223,6 +246,14 @@ impl Machine {
         }
         let fault = state.next_fault(op);
         let done = effect(&mut state, fault);
+        let path = || path.to_owned();
+        match (op, done.is_ok()) {
+            (Op::Create, true) => state.add_event(|| Event::Created(path())),
+            (Op::SyncFolder, true) => state.add_event(|| Event::FolderSynced(path())),
+            (Op::SyncFile, true) => state.add_event(|| Event::Synced(path())),
+            (Op::SyncFile, false) => state.add_event(|| Event::SyncFailed(path())),
+            _ => {}
+        }
         if let Err(error) = &done
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -250,6 +281,12 @@ impl State {
         }
         self.checksum = checksum;
         self.trace(|| format!("{op:?} {} {number}", path.display()));
+    }
+
+    fn add_event(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
     }
 
     fn trace(&self, line: impl FnOnce() -> String) {
@@ -517,7 +554,9 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let bytes = parts.concat();
         self.run(Op::Write, (offset, crc32c::crc32c(&bytes)), |state, fault| {
-            state.write(self.inode, to_usize(offset), &bytes, fault)
+            state.write(self.inode, to_usize(offset), &bytes, fault)?;
+            state.add_event(|| Event::Written(self.path.clone(), bytes.clone()));
+            Ok(())
         })
     }
 

@@ -15,12 +15,15 @@ mod names;
 mod random;
 mod readers;
 mod rows;
+mod trace;
 mod world;
 
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use world::World;
+
+use crate::journal::FOLDER;
 
 /// What happens to the log besides its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +38,22 @@ enum Kind {
     Damage,
 }
 
+/// Whether anybody looks at what happens in a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Unseen,
+    /// Every step is printed.
+    Printed,
+    /// Events are kept.
+    Recorded,
+}
+
 /// Seeds of each kind that every run of the tests takes.
 const SEEDS: u64 = 600;
 
 /// One life; the same seed gives the same checksum of all operations of the disk.
-fn live(kind: Kind, seed: u64, traced: bool) -> u32 {
-    let world = World::new(kind, seed, traced);
+fn live(kind: Kind, seed: u64, watch: Watch) -> u32 {
+    let world = World::new(kind, seed, watch);
     let actions = world.random.borrow_mut().between(10, 60);
     world.live(actions);
     if kind == Kind::Damage {
@@ -53,7 +66,7 @@ fn live(kind: Kind, seed: u64, traced: bool) -> u32 {
 fn run(kind: Kind, test: &str) {
     let number = |name| std::env::var(name).ok().map(|value: String| value.parse::<u64>().unwrap());
     if let Some(seed) = number("THERMOCLINE_SEED") {
-        live(kind, seed, true);
+        live(kind, seed, Watch::Printed);
         return;
     }
     let seeds = match number("THERMOCLINE_SEEDS") {
@@ -65,7 +78,7 @@ fn run(kind: Kind, test: &str) {
         }
     };
     for seed in seeds {
-        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| live(kind, seed, false))) {
+        if let Err(failure) = catch_unwind(AssertUnwindSafe(|| live(kind, seed, Watch::Unseen))) {
             eprintln!(
                 "seed {seed} fails; THERMOCLINE_SEED={seed} cargo test -p thermocline-log simulation::{test} shows how"
             );
@@ -95,10 +108,24 @@ fn damage_is_named() {
 }
 
 #[test]
+fn no_row_is_seen_or_acknowledged_before_it_is_durable() {
+    let (mut visible, mut acknowledged) = (0, 0);
+    for (kind, seed) in (0..40).flat_map(|seed| [(Kind::Crashes, seed), (Kind::Faults, seed)]) {
+        let world = World::new(kind, seed, Watch::Recorded);
+        world.live(40);
+        let checked = trace::check(&world.machine.take_events(), &World::dir().join(FOLDER));
+        let (seen, answered) = checked.unwrap_or_else(|what| panic!("{kind:?}, seed {seed}: {what}"));
+        visible += seen;
+        acknowledged += answered;
+    }
+    assert!(visible > 1000 && acknowledged > 100, "{visible} rows seen, {acknowledged} commits acknowledged");
+}
+
+#[test]
 fn the_same_seed_is_the_same_life() {
     for seed in 0..20 {
         for kind in [Kind::Crashes, Kind::Faults, Kind::Relaxed, Kind::Damage] {
-            assert_eq!(live(kind, seed, false), live(kind, seed, false), "{kind:?}, seed {seed}");
+            assert_eq!(live(kind, seed, Watch::Unseen), live(kind, seed, Watch::Unseen), "{kind:?}, seed {seed}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //! operation of the other, and every step is compared with the model.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -25,8 +26,11 @@ use crate::simulation::disk::{Crash, Machine, Op, on_operation};
 use crate::simulation::inode::Survival;
 use crate::simulation::model::Model;
 use crate::simulation::random::Random;
-use crate::simulation::rows::FIRST_NUMBER;
-use crate::simulation::{Kind, readers::Readers};
+use crate::simulation::readers::Readers;
+use crate::simulation::rows::{self, FIRST_NUMBER};
+use crate::simulation::trace::Event;
+use crate::simulation::{Kind, Watch};
+use crate::stream::StreamId;
 use crate::surroundings::Surroundings;
 
 thread_local! {
@@ -51,14 +55,20 @@ pub(super) struct World {
     inside: Cell<bool>,
     failures_before: Cell<u64>,
     next_number: Cell<i64>,
+    /// How far each partition was read for the record.
+    seen: RefCell<BTreeMap<(StreamId, u32), u64>>,
     traced: bool,
 }
 
 impl World {
     /// A machine with an empty disk on which the log was just created.
-    pub(super) fn new(kind: Kind, seed: u64, traced: bool) -> Rc<Self> {
+    pub(super) fn new(kind: Kind, seed: u64, watch: Watch) -> Rc<Self> {
+        let traced = watch == Watch::Printed;
         let mut random = Random::new(seed);
         let machine = Machine::new(random.next(), Path::new("/"), traced);
+        if watch == Watch::Recorded {
+            machine.record();
+        }
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let options = draw_options(kind, &mut random, &clock);
         let world = Rc::new(Self {
@@ -75,6 +85,7 @@ impl World {
             inside: Cell::new(false),
             failures_before: Cell::new(0),
             next_number: Cell::new(FIRST_NUMBER),
+            seen: RefCell::default(),
             traced,
         });
         world.trace(|| format!("{:?}", world.options));
@@ -172,6 +183,7 @@ impl World {
         let mut model = self.model.borrow_mut();
         let acknowledged = model.take_answers(failing).unwrap_or_else(|what| self.fail(&what));
         for n in acknowledged {
+            self.machine.add_event(|| Event::Acknowledged(n));
             if self.durability() == Durability::Sync
                 && !self.machine.is_down()
                 && !self.machine.holds(&Self::dir().join(FOLDER), &n.to_le_bytes())
@@ -192,6 +204,26 @@ impl World {
                     ));
                 }
                 partition.start = seen.start;
+            }
+        }
+        drop(model);
+        if self.machine.is_recording() {
+            self.record_visible(&log);
+        }
+    }
+
+    /// Reads what has become visible since it was looked at last.
+    fn record_visible(&self, log: &Log) {
+        let mut seen = self.seen.borrow_mut();
+        for stream in log.streams() {
+            for number in 0..stream.partitions() {
+                let seen = seen.entry((stream.id(), number)).or_default();
+                for rows in log.tail_rows(stream.id(), number, *seen).unwrap() {
+                    *seen = rows.end_offset();
+                    for n in rows::numbers(&rows.batch).unwrap() {
+                        self.machine.add_event(|| Event::Visible(n));
+                    }
+                }
             }
         }
     }
