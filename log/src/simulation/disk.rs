@@ -201,12 +201,13 @@ impl Machine {
         state.names.files().map(|(path, inode)| (path.to_owned(), state.inodes[&inode].bytes().to_vec())).collect()
     }
 
-    /// Whether any durable file in `folder` durably holds these bytes.
-    pub(super) fn holds(&self, folder: &Path, bytes: &[u8]) -> bool {
+    /// Whether any durable file in `folder` durably holds this number at a multiple of its size.
+    pub(super) fn holds(&self, folder: &Path, number: i64) -> bool {
+        let bytes = number.to_le_bytes();
         let state = self.0.lock();
         let within = |path: &Path| path.parent() == Some(folder);
         state.names.durable_files().any(|(path, inode)| {
-            within(path) && state.inodes[&inode].durable().windows(bytes.len()).any(|window| window == bytes)
+            within(path) && state.inodes[&inode].durable().chunks_exact(bytes.len()).any(|chunk| chunk == bytes)
         })
     }
 

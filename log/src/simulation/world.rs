@@ -186,7 +186,7 @@ impl World {
             self.machine.add_event(|| Event::Acknowledged(n));
             if self.durability() == Durability::Sync
                 && !self.machine.is_down()
-                && !self.machine.holds(&Self::dir().join(FOLDER), &n.to_le_bytes())
+                && !self.machine.holds(&Self::dir().join(FOLDER), n)
             {
                 self.fail(&format!("row {} is acknowledged and not durable", n - FIRST_NUMBER));
             }
