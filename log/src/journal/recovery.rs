@@ -53,6 +53,9 @@ pub(crate) fn recover(
     mut apply: impl FnMut(Frame<'_>) -> Result<()>,
 ) -> Result<Recovered> {
     let sequences = list_files(disk, folder)?;
+    // A process that was killed may have created the last one and not synced the folder. The next one must not be there
+    // without it.
+    disk.sync_dir(folder).map_err(io_error("sync directory", folder))?;
     let mut recovered = Recovered { next_sequence: 1, next_group: 1, ..Recovered::default() };
     let mut next_group = None;
     let mut marked = Position::default();

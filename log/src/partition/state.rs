@@ -253,7 +253,8 @@ impl Partition {
                     schema_version: first.schema_version,
                     batch: arrow::compute::concat_batches(first.batch.schema_ref(), batches)?,
                     bytes: run.iter().map(|rows| rows.bytes).sum(),
-                    append_ms: last.append_ms,
+                    // The newest, also where the clock was set back: none of the rows may go before its time.
+                    append_ms: run.iter().map(|rows| rows.append_ms).max().unwrap_or(last.append_ms),
                 };
                 self.replace_run(&run, joined);
             }

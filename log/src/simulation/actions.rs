@@ -93,9 +93,9 @@ impl World {
             ];
             self.machine.fail(Some((random.pick(&ops), random.below(4))));
         }
-        if random.percent(if self.machine.is_limited() { 20 } else { 5 }) {
+        if random.percent(if self.machine.is_limited() { 20 } else { 7 }) {
             let limited = self.machine.is_limited();
-            self.machine.limit_space((!limited).then(|| random.below(12_000)));
+            self.machine.limit_space((!limited).then(|| random.pick(&[1_000, 4_000, 16_000])));
         }
     }
 

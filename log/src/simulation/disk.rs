@@ -88,7 +88,7 @@ struct State {
 impl Machine {
     pub(super) fn new(seed: u64, root: &Path, traced: bool) -> Arc<Self> {
         let mut random = Random::new(seed);
-        let allocates = random.percent(80);
+        let allocates = random.percent(60);
         Arc::new(Self(Mutex::new(State {
             random,
             inodes: BTreeMap::new(),

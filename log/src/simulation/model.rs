@@ -37,12 +37,28 @@ impl PartitionModel {
     pub(super) fn end(&self) -> u64 {
         self.rows.len() as u64
     }
+
+    fn allow_removal(&mut self, retention: Retention, slowest_cursor: u64, now_ms: i64) {
+        if retention.max_bytes.is_some_and(|bytes| bytes < SMALL_RETENTION_BYTES) {
+            self.removable = self.end();
+        }
+        let Some(max_age) = retention.max_age else { return };
+        let oldest_ms = now_ms.saturating_sub(ms(max_age));
+        let is_old = |row: &Row| row.append_ms < oldest_ms;
+        while self.removable < self.end().min(slowest_cursor)
+            && is_old(&self.rows[usize::try_from(self.removable).unwrap()])
+        {
+            self.removable += 1;
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct StreamModel {
     pub id: StreamId,
     pub spec: StreamSpec,
+    /// What held before, but not before the sealer's last look began: it may still go by that.
+    earlier: Vec<Retention>,
     pub partitions: Vec<PartitionModel>,
 }
 
@@ -77,8 +93,10 @@ impl Contents {
         match change {
             Change::Define(id, spec) => {
                 let partitions = vec![PartitionModel::default(); spec.partitions as usize];
-                let new = StreamModel { id: *id, spec: spec.clone(), partitions };
-                self.streams.entry(spec.name.clone()).or_insert(new).spec = spec.clone();
+                let new = StreamModel { id: *id, spec: spec.clone(), earlier: Vec::new(), partitions };
+                let stream = self.streams.entry(spec.name.clone()).or_insert(new);
+                stream.earlier.push(stream.spec.retention);
+                stream.spec = spec.clone();
             }
             Change::Commit { rows, cursors, values } => {
                 for (stream, partition, numbers) in rows {
@@ -111,23 +129,19 @@ impl Contents {
         }
     }
 
+    /// The sealer looks anew.
+    pub(super) fn forget_earlier_retention(&mut self) {
+        self.streams.values_mut().for_each(|stream| stream.earlier.clear());
+    }
+
     /// Notes which rows retention may remove at this time.
     pub(super) fn allow_removal(&mut self, now_ms: i64) {
         for stream in self.streams.values_mut() {
-            let retention = stream.spec.retention;
-            for (number, partition) in (0..).zip(&mut stream.partitions) {
-                if retention.max_bytes.is_some_and(|bytes| bytes < SMALL_RETENTION_BYTES) {
-                    partition.removable = partition.end();
-                }
-                let Some(max_age) = retention.max_age else { continue };
-                let oldest_ms = now_ms.saturating_sub(ms(max_age));
-                let of_partition =
-                    |((_, id, part), _): &(&(String, StreamId, u32), &u64)| (*id, *part) == (stream.id, number);
-                let slowest = self.cursors.iter().filter(of_partition).map(|(_, next)| *next).min().unwrap_or(u64::MAX);
-                while partition.removable < partition.end().min(slowest)
-                    && partition.rows[usize::try_from(partition.removable).unwrap()].append_ms < oldest_ms
-                {
-                    partition.removable += 1;
+            for retention in stream.earlier.iter().chain([&stream.spec.retention]) {
+                for (number, partition) in (0..).zip(&mut stream.partitions) {
+                    let cursors = self.cursors.iter().filter(|((_, id, of), _)| (*id, *of) == (stream.id, number));
+                    let slowest = cursors.map(|(_, next)| *next).min().unwrap_or(u64::MAX);
+                    partition.allow_removal(*retention, slowest, now_ms);
                 }
             }
         }

@@ -162,6 +162,9 @@ impl World {
             return;
         }
         self.trace(|| format!("sealer, all {all}"));
+        // What retention may remove is decided now: what is changed meanwhile comes too late.
+        self.observe();
+        self.model.borrow_mut().current.forget_earlier_retention();
         let failures = self.machine.failures();
         let done = sealer::pass(log.shared(), all);
         self.sealing.set(false);
