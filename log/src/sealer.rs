@@ -120,15 +120,10 @@ fn seal(shared: &Shared, partition: &Partition) -> Result<()> {
     }
     let mut writer = SegmentWriter::create(disk, &folder, schema, first.base_offset, last.end_offset())?;
     for batch in &rows {
-        let written = if shared.sealer.is_closing() {
-            Err(Error::Closed)
-        } else {
-            batch.under(&entry.stream).and_then(|rows| writer.write(&rows, batch.append_ms))
-        };
-        if let Err(error) = written {
-            writer.abandon();
-            return Err(error);
+        if shared.sealer.is_closing() {
+            return Err(Error::Closed);
         }
+        writer.write(&batch.under(&entry.stream)?, batch.append_ms)?;
     }
     let segment = writer.finish()?;
     note(&segment, started.elapsed());

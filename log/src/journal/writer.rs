@@ -57,7 +57,12 @@ impl Writer {
     pub(crate) fn start(shared: Arc<Shared>, sequence: u64, group: u64) -> Result<Self> {
         let folder = shared.dir.join(FOLDER);
         let next = shared.catalog.partitions().iter().map(|p| ((p.stream, p.number), p.range().end)).collect();
-        let (file, synced) = create_file(&shared, &folder, sequence, group, &next, 0)?;
+        let planned = shared.options.journal_file_bytes;
+        let (file, synced) = match create_file(&shared, &folder, sequence, group, &next, planned, 0) {
+            // What the log holds can be read on a full disk too, and sealing may free some of it.
+            Err(Error::Full { .. }) => create_file(&shared, &folder, sequence, group, &next, 0, 0)?,
+            created => created?,
+        };
         Ok(Self {
             shared,
             folder,
@@ -226,7 +231,8 @@ impl Writer {
             self.sync()?;
         }
         let sequence = self.file.sequence + 1;
-        let (file, synced) = create_file(&self.shared, &self.folder, sequence, self.group, &self.next, bytes)
+        let planned = self.shared.options.journal_file_bytes;
+        let (file, synced) = create_file(&self.shared, &self.folder, sequence, self.group, &self.next, planned, bytes)
             .inspect_err(|error| {
                 if !matches!(error, Error::Full { .. }) {
                     self.fail(error);
@@ -366,14 +372,15 @@ fn new_partition(stream: StreamId, number: u32) -> Arc<Partition> {
     Arc::new(Partition::new(stream, number, 0, Vec::new()))
 }
 
-/// Creates the journal file `sequence` with a checkpoint of all metadata and room for `bytes` more. Returns it and
-/// how far it is synced.
+/// Creates the journal file `sequence` of `planned` bytes with a checkpoint of all metadata, larger when that and `bytes`
+/// more need it. Returns it and how far it is synced.
 fn create_file(
     shared: &Shared,
     folder: &std::path::Path,
     sequence: u64,
     group: u64,
     next: &HashMap<(StreamId, u32), u64>,
+    planned: u64,
     bytes: u64,
 ) -> Result<(JournalFile, Position)> {
     let options = &shared.options;
@@ -395,7 +402,7 @@ fn create_file(
     let file_header = FileHeader { sequence, log_id: shared.log_id, created_ms: now_ms, first_group: group };
     // Behind a large checkpoint there is as much room again, so that checkpoints are at most half of the journal.
     let needed = (file_header.encode().len() + FRAME_HEADER_BYTES + body.len()) as u64 + bytes.max(body.len() as u64);
-    let capacity = options.journal_file_bytes.max(needed);
+    let capacity = planned.max(needed);
     let frame = [header.encode(shared.log_id).to_vec(), body];
     let parts: Vec<&[u8]> = frame.iter().map(Vec::as_slice).collect();
     let file = JournalFile::create(options.disk.as_ref(), folder, &file_header, &parts, capacity)?;

@@ -62,13 +62,8 @@ pub(crate) fn merge(
     let start = segments.first().map_or(0, |segment| segment.name.start);
     let end = segments.last().map_or(0, |segment| segment.name.end);
     let mut writer = SegmentWriter::create(disk, folder, stream.schema(), start, end)?;
-    match copy(&mut writer, stream, segments, go_on) {
-        Ok(()) => writer.finish(),
-        Err(error) => {
-            writer.abandon();
-            Err(error)
-        }
-    }
+    copy(&mut writer, stream, segments, go_on)?;
+    writer.finish()
 }
 
 fn copy(

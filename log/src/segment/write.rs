@@ -37,7 +37,8 @@ fn properties() -> WriterProperties {
         .build()
 }
 
-/// A segment being written; dropped unfinished, it leaves at most a temporary file that opening the log removes.
+/// A segment being written; dropped unfinished, it takes its temporary file along, which on a full disk is what others
+/// need. What a crash leaves of it is removed when the log is opened.
 pub(crate) struct SegmentWriter {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
@@ -46,6 +47,8 @@ pub(crate) struct SegmentWriter {
     rows: u64,
     append_ms: i64,
     parquet: Option<ArrowWriter<Sink>>,
+    /// Whether the file has its final name.
+    complete: bool,
     /// Why the disk refused a write; Parquet does not always hand the cause on.
     refused: Refused,
 }
@@ -65,8 +68,10 @@ impl SegmentWriter {
         let file = disk.create(&path).map_err(io_error("create segment", &path))?;
         let refused = Refused::default();
         let sink = Sink { file, offset: 0, crc: 0, refused: Arc::clone(&refused) };
-        let parquet = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties()))
-            .map_err(|source| failed(&path, &refused, source))?;
+        let parquet = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties())).map_err(|source| {
+            let _ = disk.remove(&path);
+            failed(&path, &refused, source)
+        })?;
         Ok(Self {
             disk: Arc::clone(disk),
             folder: folder.to_owned(),
@@ -75,6 +80,7 @@ impl SegmentWriter {
             rows: 0,
             append_ms: 0,
             parquet: Some(parquet),
+            complete: false,
             refused,
         })
     }
@@ -101,6 +107,7 @@ impl SegmentWriter {
         };
         let path = self.folder.join(name.to_string());
         self.disk.rename(&self.temporary, &path).map_err(io_error("rename segment", &self.temporary))?;
+        self.complete = true;
         if let Err(error) = self.disk.sync_dir(&self.folder) {
             // The rows will be sealed again, perhaps cut differently: the two must not stand side by side.
             let _ = self.disk.remove(&path);
@@ -108,12 +115,16 @@ impl SegmentWriter {
         }
         Ok(Segment::new(Arc::clone(&self.disk), path, name, sink.offset))
     }
+}
 
-    /// Removes what was written of a segment that cannot be completed.
-    pub(crate) fn abandon(mut self) {
-        drop(self.parquet.take());
-        // Best effort: opening the log removes temporary files.
-        let _ = self.disk.remove(&self.temporary);
+impl Drop for SegmentWriter {
+    fn drop(&mut self) {
+        if !self.complete {
+            // What it still holds back is not written any more.
+            drop(self.parquet.take());
+            // Best effort: opening the log removes temporary files.
+            let _ = self.disk.remove(&self.temporary);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
-use thermocline_log::{Log, LogOptions, Stream};
+use thermocline_log::{Error, Log, LogOptions, Stream};
 
 use crate::child::{BOUNDED, NUMBERS, STREAMS, WRITERS, base, partition_of};
 
@@ -21,7 +21,7 @@ struct Range {
 }
 
 /// A partition as it was read last.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Known {
     /// Offset of the oldest row.
     start: u64,
@@ -30,14 +30,14 @@ struct Known {
 }
 
 /// What one directory must hold.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Checker {
     known: BTreeMap<(usize, u32), Known>,
     /// Acknowledged since the last check.
     acknowledged: Vec<Range>,
     /// The last number of each writer.
     last: [Option<i64>; WRITERS as usize],
-    checks: u64,
+    pub checks: u64,
     pub rows_acknowledged: u64,
     pub rows_read: u64,
 }
@@ -72,6 +72,14 @@ impl Checker {
         true
     }
 
+    /// Checks a copy as [`Checker::check`] does. Retention goes on in the copy, so that it tells nothing of what is to be
+    /// expected in the directory later.
+    pub fn check_copy(&mut self, dir: &Path, options: LogOptions, all: bool) {
+        let mut of_copy = self.clone();
+        of_copy.check(dir, options, all);
+        (self.checks, self.rows_read) = (of_copy.checks, of_copy.rows_read);
+    }
+
     /// Opens the directory as the next process would. Rows that were read before are read again when `all` of it is.
     pub fn check(&mut self, dir: &Path, options: LogOptions, all: bool) {
         let log = Log::open(dir, options).unwrap();
@@ -96,21 +104,28 @@ impl Checker {
     fn check_partition(&mut self, log: &Log, found: &Stream, stream: usize, partition: u32, all: bool) -> Vec<i64> {
         let place = format!("stream {} partition {partition}", found.name());
         let known = self.known.entry((stream, partition)).or_default();
-        let range = log.range(found.id(), partition).unwrap();
         let read_before = known.numbers.len() as u64;
+        let (range, again, new) = loop {
+            let range = log.range(found.id(), partition).unwrap();
+            let from = read_before.max(range.start);
+            let again = if all { read(log, found, partition, range.start..from, false) } else { Some(Vec::new()) };
+            // Retention may go on while the rows are read.
+            if let Some(again) = again
+                && let Some(new) = read(log, found, partition, from..range.end, true)
+            {
+                break (range, again, new);
+            }
+        };
         assert!(range.end >= read_before, "{place}: rows {}..{read_before} are lost", range.end);
         assert!(range.start >= known.start, "{place}: rows that were removed are back");
         assert!(range.start == 0 || found.name() == BOUNDED, "{place}: rows before {} are lost", range.start);
         known.start = range.start;
         if all {
-            let again = read(log, found, partition, range.start..read_before.max(range.start), false);
             let before = known.numbers.get(to_usize(range.start)..).unwrap_or_default();
             assert_eq!(again, before, "{place}: rows have changed");
-            self.rows_read += again.len() as u64;
         }
+        self.rows_read += (again.len() + new.len()) as u64;
         let from = read_before.max(range.start);
-        let new = read(log, found, partition, from..range.end, true);
-        self.rows_read += new.len() as u64;
         known.numbers.resize(to_usize(from), i64::MIN);
         let mut last = BTreeMap::new();
         for n in &new {
@@ -165,20 +180,27 @@ impl Checker {
             assert_eq!(cursor.map(u64::cast_signed), expected, "cursor and rows of {name} are of the same commit");
         }
     }
-
-    pub fn checks(&self) -> u64 {
-        self.checks
-    }
 }
 
-/// The numbers of some rows; with `every_column`, the others are checked against them.
-fn read(log: &Log, stream: &Stream, partition: u32, range: std::ops::Range<u64>, every_column: bool) -> Vec<i64> {
+/// The numbers of some rows, or `None` when retention removes one of them meanwhile; with `every_column`, the others are
+/// checked against them.
+fn read(
+    log: &Log,
+    stream: &Stream,
+    partition: u32,
+    range: std::ops::Range<u64>,
+    every_column: bool,
+) -> Option<Vec<i64>> {
     let projection = if every_column { vec![1, 0, 2] } else { vec![1] };
     let mut reader = log.reader(stream.id(), partition, range.start, Some(projection)).unwrap();
     let mut numbers = Vec::new();
     while reader.position() < range.end {
         let at = reader.position();
-        let rows = reader.next(to_usize(range.end - at).min(8192)).unwrap().expect("rows up to the end are there");
+        let rows = match reader.next(to_usize(range.end - at).min(8192)) {
+            Ok(rows) => rows.expect("rows up to the end are there"),
+            Err(Error::OffsetRemoved { .. }) => return None,
+            Err(error) => panic!("stream {} partition {partition} offset {at}: {error}", stream.name()),
+        };
         assert_eq!(rows.start_offset, at, "offsets are contiguous");
         let found = rows.batch.column(0).as_primitive::<Int64Type>().values();
         if every_column {
@@ -190,7 +212,7 @@ fn read(log: &Log, stream: &Stream, partition: u32, range: std::ops::Range<u64>,
         }
         numbers.extend(found);
     }
-    numbers
+    Some(numbers)
 }
 
 fn to_usize(n: u64) -> usize {
