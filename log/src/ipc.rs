@@ -11,6 +11,8 @@ use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 
+use crate::contain::contained;
+
 /// Every part of an encoded batch starts at a multiple of this.
 pub(crate) const ALIGNMENT: usize = 8;
 
@@ -61,14 +63,15 @@ pub(crate) fn encode_batch(batch: &RecordBatch) -> Result<EncodedBatch, ArrowErr
     Ok(EncodedBatch { message, body: Buffer::from_vec(body), crc })
 }
 
-/// Decodes a batch; its arrays share `body`.
+/// Decodes a batch; its arrays share `body`. Bytes that are no batch give an error, whatever Arrow makes of them.
 pub(crate) fn decode_batch(message: &[u8], body: &Buffer, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let message = arrow::ipc::root_as_message(message)
         .map_err(|error| ArrowError::IpcError(format!("batch message is not valid: {error}")))?;
     let header = message
         .header_as_record_batch()
         .ok_or_else(|| ArrowError::IpcError("expected a record batch message".to_owned()))?;
-    read_record_batch(body, header, Arc::clone(schema), &HashMap::new(), None, &message.version())
+    contained(|| read_record_batch(body, header, Arc::clone(schema), &HashMap::new(), None, &message.version()))
+        .map_err(ArrowError::IpcError)?
 }
 
 /// Encodes a schema as an IPC message, padded.
@@ -81,7 +84,7 @@ pub(crate) fn encode_schema(schema: &Schema) -> Vec<u8> {
 
 /// Decodes a schema. `message` must be aligned to [`ALIGNMENT`].
 pub(crate) fn decode_schema(message: &[u8]) -> Result<Schema, ArrowError> {
-    arrow::ipc::convert::try_schema_from_flatbuffer_bytes(message)
+    contained(|| arrow::ipc::convert::try_schema_from_flatbuffer_bytes(message)).map_err(ArrowError::IpcError)?
 }
 
 fn pad(bytes: &mut Vec<u8>) {

@@ -43,11 +43,15 @@ mod adapt;
 mod catalog;
 mod clock;
 mod commit;
+mod contain;
 mod disk;
 mod error;
 mod evolution;
 mod examine;
 mod fields;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod idempotency;
 mod inspect;
 mod intake;

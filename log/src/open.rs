@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, check_spec};
 use crate::disk::Disk;
 use crate::error::{Error, Result, corrupt, io_error};
 use crate::fields::{Fields, put};
@@ -85,18 +85,27 @@ pub(crate) fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<u64>> 
     }
     let file = disk.open(&path).map_err(io_error("open", &path))?;
     let mut bytes = [0; IDENTITY_BYTES];
-    file.read_exact_at(&mut bytes, 0).map_err(io_error("read", &path))?;
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            return Err(corrupt(&path, 0, format!("log identity: expected {IDENTITY_BYTES} bytes, found fewer")));
+        }
+        read => read.map_err(io_error("read", &path))?,
+    }
+    decode_identity(&path, &bytes).map(Some)
+}
+
+pub(crate) fn decode_identity(path: &Path, bytes: &[u8; IDENTITY_BYTES]) -> Result<u64> {
     let mut fields = Fields::new(&bytes[8..]);
     let (version, _, _, log_id) = (fields.u16(), fields.u16(), fields.u32(), fields.u64());
     let crc = crc32c::crc32c(&bytes[..28]);
     let found = Fields::new(&bytes[28..]).u32();
     if !bytes.starts_with(IDENTITY_MAGIC) || crc != found {
-        return Err(corrupt(&path, 0, format!("log identity: expected checksum {crc:#010x}, found {found:#010x}")));
+        return Err(corrupt(path, 0, format!("log identity: expected checksum {crc:#010x}, found {found:#010x}")));
     }
     if version != IDENTITY_VERSION {
-        return Err(Error::Version { path, expected: IDENTITY_VERSION, found: version });
+        return Err(Error::Version { path: path.to_owned(), expected: IDENTITY_VERSION, found: version });
     }
-    Ok(Some(log_id))
+    Ok(log_id)
 }
 
 /// Makes durable that there is a directory at all: it and folders above it may be new.
@@ -105,20 +114,26 @@ fn sync_ancestors(disk: &dyn Disk, dir: &Path) -> Result<()> {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         match disk.sync_dir(folder) {
             // What may not even be read was there before.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => break,
             synced => synced.map_err(io_error("sync directory", folder))?,
         }
     }
     Ok(())
 }
 
-fn create_identity(disk: &dyn Disk, dir: &Path, log_id: u64) -> Result<u64> {
+pub(crate) fn encode_identity(log_id: u64) -> [u8; IDENTITY_BYTES] {
     let mut bytes = [0; IDENTITY_BYTES];
     put(&mut bytes, 0, IDENTITY_MAGIC);
     put(&mut bytes, 8, &IDENTITY_VERSION.to_le_bytes());
     put(&mut bytes, 16, &log_id.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..28]);
     put(&mut bytes, 28, &crc.to_le_bytes());
+    bytes
+}
+
+fn create_identity(disk: &dyn Disk, dir: &Path, now_ms: i64) -> Result<u64> {
+    let log_id = RandomState::new().hash_one(now_ms);
+    let bytes = encode_identity(log_id);
     let path = dir.join(IDENTITY_FILE);
     let temporary = dir.join(format!("{IDENTITY_FILE}.tmp"));
     let file = disk.create(&temporary).map_err(io_error("create", &temporary))?;
@@ -163,15 +178,18 @@ impl Loading<'_> {
         }
         for entry in &frame.entries {
             match entry {
-                Entry::Stream { id, spec, schema_version } => match self.streams.get_mut(id) {
-                    Some(known) => {
-                        known.stream = known.stream.redefined(spec.clone(), *schema_version).map_err(damaged)?;
+                Entry::Stream { id, spec, schema_version } => {
+                    self.check_definition(*id, spec).map_err(damaged)?;
+                    match self.streams.get_mut(id) {
+                        Some(known) => {
+                            known.stream = known.stream.redefined(spec.clone(), *schema_version).map_err(damaged)?;
+                        }
+                        None if *schema_version == FIRST_SCHEMA_VERSION => self.define(*id, spec, frame.checkpoint)?,
+                        None => {
+                            return Err(damaged(format!("stream {} begins with schema version {schema_version}", id.0)));
+                        }
                     }
-                    None if *schema_version == FIRST_SCHEMA_VERSION => self.define(*id, spec, frame.checkpoint)?,
-                    None => {
-                        return Err(damaged(format!("stream {} begins with schema version {schema_version}", id.0)));
-                    }
-                },
+                }
                 Entry::Partition { stream, partition, start, next, sealed: _ } => {
                     let loading = self.partition(*stream, *partition).map_err(damaged)?;
                     if let Some(found) = loading.next.replace(*next)
@@ -194,6 +212,20 @@ impl Loading<'_> {
         }
         self.metadata.apply(&frame.entries);
         self.recent_commits.apply(&frame.entries);
+        Ok(())
+    }
+
+    /// Whether a stream can be defined so: as one that could be created, and as it was if it is known.
+    fn check_definition(&self, id: StreamId, spec: &StreamSpec) -> Result<(), String> {
+        check_spec(spec).map_err(|error| error.to_string())?;
+        let same_name = self.streams.iter().find(|(_, known)| known.stream.name() == spec.name);
+        let known = self.streams.get(&id);
+        let partitions = spec.partitions as usize;
+        if same_name.is_some_and(|(other, _)| *other != id)
+            || known.is_some_and(|known| known.stream.name() != spec.name || known.partitions.len() != partitions)
+        {
+            return Err(format!("stream {} {:?} is defined in two ways", id.0, spec.name));
+        }
         Ok(())
     }
 

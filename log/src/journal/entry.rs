@@ -251,6 +251,9 @@ fn decode_rows(payload: &Buffer) -> Result<RowsEntry, String> {
     if message_bytes.checked_add(body_bytes) != Some(batch_bytes) {
         return Err(format!("rows entry holds {batch_bytes} bytes, expected {message_bytes} and {body_bytes}"));
     }
+    if base_offset.checked_add(u64::from(rows)).is_none() {
+        return Err(format!("rows entry of {rows} rows at offset {base_offset}, which is beyond the last offset"));
+    }
     let message_bytes = usize::try_from(message_bytes).map_err(|_| cut_short())?;
     let message = payload.slice_with_length(ROWS_HEADER_BYTES, message_bytes);
     let body = payload.slice(ROWS_HEADER_BYTES + message_bytes);

@@ -17,7 +17,9 @@ pub(crate) fn path_of(folder: &Path, sequence: u64) -> PathBuf {
 /// The sequence in a file name; `None` for a name that is not a journal file's.
 pub(crate) fn sequence_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(EXTENSION)?;
-    (digits.len() == 20).then(|| digits.parse().ok())?
+    let is_sequence = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // There is one after every sequence that is in use.
+    is_sequence.then(|| digits.parse().ok())?.filter(|sequence| *sequence < u64::MAX)
 }
 
 /// The file that frames are appended to.

@@ -20,6 +20,11 @@ pub(crate) use index::JournalIndex;
 pub(crate) use queue::{Pending, Piece, PieceRows, Queue};
 pub(crate) use recovery::{Frame, Recovered, recover};
 pub(crate) use writer::Writer;
+#[cfg(any(test, fuzzing))]
+pub(crate) use {
+    file::{path_of, sequence_of},
+    format::{FRAME_HEADER_BYTES, FileHeader, FrameHeader, Position},
+};
 
 /// Folder of the journal in the data directory.
 pub(crate) const FOLDER: &str = "journal";

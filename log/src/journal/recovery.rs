@@ -175,7 +175,7 @@ impl Scan<'_> {
             };
             let entries = Entry::decode_all(&body)
                 .map_err(|(in_body, what)| corrupt(self.path, (at + FRAME_HEADER_BYTES + in_body) as u64, what))?;
-            self.next_group = Some(header.group + 1);
+            self.next_group = Some(header.group.saturating_add(1));
             self.marked = self.marked.max(header.synced_upto);
             let frame = Frame {
                 checkpoint: header.checkpoint,
@@ -240,6 +240,9 @@ impl Scan<'_> {
         let body_at = at + FRAME_HEADER_BYTES;
         let rest = self.content.len() - body_at;
         let body_bytes = to_usize(header.body_bytes);
+        if !header.body_bytes.is_multiple_of(ALIGNMENT) {
+            return Err(format!("frame body of {body_bytes} bytes, which is no multiple of {ALIGNMENT}"));
+        }
         if body_bytes > rest {
             return Err(format!("frame body of {body_bytes} bytes where only {rest} are left"));
         }

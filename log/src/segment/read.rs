@@ -9,9 +9,11 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::adapt::{Adapter, projected};
-use crate::error::{Error, Result};
+use crate::contain::contained;
+use crate::error::{Error, Result, corrupt};
 use crate::segment::Segment;
 use crate::stream::Stream;
 
@@ -46,8 +48,10 @@ impl SegmentReader {
     ) -> Result<Self> {
         let failed = |source| Error::Parquet { path: segment.path.clone(), source };
         let content = segment.load()?;
-        let (found, read, columns) = plan(&content, stream, projection, failed)?;
+        let planned = contained(|| plan(&content, stream, projection, failed));
+        let (found, read, columns) = planned.map_err(|panic| corrupt(&segment.path, 0, panic))??;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
+        check_rows(segment, builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows))?;
         let mut skip = usize::try_from(offset - segment.name.start).expect("a segment's rows fit the address space");
         let mut row_groups = Vec::new();
         for (index, group) in builder.metadata().row_groups().iter().enumerate() {
@@ -62,19 +66,17 @@ impl SegmentReader {
             None => ProjectionMask::all(),
             Some(read) => ProjectionMask::roots(builder.parquet_schema(), read),
         };
-        let batches = builder
-            .with_row_groups(row_groups)
-            .with_offset(skip)
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(failed)?;
+        let builder =
+            builder.with_row_groups(row_groups).with_offset(skip).with_projection(mask).with_batch_size(BATCH_ROWS);
+        let built = contained(|| builder.build());
+        let batches = built.map_err(|panic| corrupt(&segment.path, 0, panic))?.map_err(failed)?;
         Ok(Self { segment: Arc::clone(segment), batches, columns })
     }
 
     /// The next rows; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(batch) = self.batches.next() else { return Ok(None) };
+        let read = contained(|| self.batches.next()).map_err(|panic| corrupt(&self.segment.path, 0, panic))?;
+        let Some(batch) = read else { return Ok(None) };
         let failed = |source| Error::Parquet {
             path: self.segment.path.clone(),
             source: parquet::errors::ParquetError::External(Box::new(source)),
@@ -109,6 +111,16 @@ fn plan(
     read.dedup();
     let columns = projection.iter().filter_map(|column| read.binary_search(column).ok()).collect();
     Ok((found, Some(read), Columns::Projected(columns)))
+}
+
+/// A file with other rows than its name promises is not read: its offsets would be guessed.
+fn check_rows(segment: &Segment, row_groups: impl Iterator<Item = i64>) -> Result<()> {
+    let expected = segment.name.end - segment.name.start;
+    let rows = row_groups.map(|rows| u64::try_from(rows).ok()).try_fold(0_u64, |sum, rows| sum.checked_add(rows?));
+    if rows == Some(expected) {
+        return Ok(());
+    }
+    Err(corrupt(&segment.path, 0, format!("segment rows: expected {expected}, found {rows:?}")))
 }
 
 impl std::fmt::Debug for SegmentReader {
