@@ -2,6 +2,8 @@
 //! input of this size can justify is one.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::sync::{Mutex, PoisonError};
 
 /// No length field of an input of a few kilobytes justifies more. Parquet's own are 32 bits wide and may ask for 2 GiB.
 const MAX_ALLOCATION_BYTES: usize = 1 << 31;
@@ -44,6 +46,8 @@ fn check(bytes: usize) {
     }
 }
 
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
 /// Run once before the first input. libFuzzer's own hook ends the process at every panic; some are caught by the code under
 /// test, and those that are not end the process in the harness.
 ///
@@ -53,5 +57,13 @@ pub fn start() {
         thermocline_log::fuzzing::write_seeds(folder.as_ref()).expect("seeds can be written");
         std::process::exit(0);
     }
-    drop(std::panic::take_hook());
+    std::panic::set_hook(Box::new(|panic| {
+        let mut last = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
+        // The harness cannot be unwound: a panic that nobody has caught ends in a second one.
+        if panic.payload_as_str().is_some_and(|text| text.contains("cannot unwind")) {
+            eprintln!("{last}\n{}", Backtrace::force_capture());
+        } else {
+            *last = panic.to_string();
+        }
+    }));
 }

@@ -159,7 +159,7 @@ impl Scan<'_> {
                 return Ok(if is_blank(&self.content[at..]) {
                     self.end_or_fault(at)
                 } else {
-                    Stop::Fault(at as u64, "frame header is cut short".to_owned())
+                    self.fault(at, "frame header is cut short".to_owned())
                 });
             };
             let header: &[u8; FRAME_HEADER_BYTES] = header.try_into().expect("the slice has this length");
