@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 use crate::evolution;
+use crate::ipc::{decode_schema, encode_schema};
 use crate::partition::Partition;
 use crate::segment;
 use crate::stream::{Stream, StreamId, StreamSpec};
@@ -151,6 +153,11 @@ pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
         if has_dictionary(field.data_type()) {
             return invalid(format!("column {:?}: expected plain values, found {}", field.name(), field.data_type()));
         }
+    }
+    let stored = decode_schema(&Buffer::from_vec(encode_schema(&spec.schema)));
+    if stored.ok().as_ref() != Some(spec.schema.as_ref()) {
+        // Such as a time zone without a name: the stream would be another one after a restart.
+        return invalid("its schema would not be read back as it is".to_owned());
     }
     segment::check_schema(&spec.schema).or_else(|error| invalid(format!("its rows cannot be stored: {error}")))
 }

@@ -58,3 +58,28 @@ impl<'a> Fields<'a> {
 pub(crate) fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     bytes[at..at + field.len()].copy_from_slice(field);
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn fields_are_read_as_they_were_put(a in any::<u64>(), b in any::<u32>(), c in any::<u16>(), len in 0..20_usize) {
+            let mut bytes = [0; 14];
+            put(&mut bytes, 0, &a.to_le_bytes());
+            put(&mut bytes, 8, &b.to_le_bytes());
+            put(&mut bytes, 12, &c.to_le_bytes());
+            let mut fields = Fields::new(&bytes);
+            prop_assert_eq!((fields.u64(), fields.u32(), fields.u16()), (a, b, c));
+            prop_assert_eq!((fields.try_u16(), fields.try_u32(), fields.try_u64()), (None, None, None));
+            // What does not fit takes nothing.
+            let mut fields = Fields::new(&bytes);
+            prop_assert_eq!(fields.take(len), bytes.get(..len));
+            prop_assert_eq!(fields.take(usize::MAX), None);
+            prop_assert_eq!(fields.rest.len(), if len <= 14 { 14 - len } else { 14 });
+        }
+    }
+}

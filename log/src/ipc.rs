@@ -90,3 +90,7 @@ pub(crate) fn decode_schema(message: &[u8]) -> Result<Schema, ArrowError> {
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
 }
+
+#[cfg(test)]
+#[path = "ipc_tests.rs"]
+mod tests;

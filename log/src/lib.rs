@@ -40,6 +40,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adapt;
+#[cfg(test)]
+mod arbitrary;
 mod catalog;
 mod clock;
 mod commit;

@@ -373,3 +373,7 @@ fn tile(mut found: Vec<Segment>, start: u64) -> Result<Vec<Arc<Segment>>> {
     }
     Ok(segments)
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -117,3 +117,13 @@ async fn columns_that_tie_batches_together_are_refused() {
     assert!(matches!(refused, Error::InvalidStream { .. }), "{refused}");
     assert!(refused.to_string().starts_with("stream \"types\" cannot be created: column \"a\": expected plain values"));
 }
+
+#[tokio::test]
+async fn a_schema_that_would_change_on_disk_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), options()).unwrap();
+    let no_zone = DataType::Timestamp(arrow::datatypes::TimeUnit::Second, Some("".into()));
+    let spec = StreamSpec::new("types", Arc::new(Schema::new(vec![Field::new("a", no_zone, true)])));
+    let refused = log.create_stream(spec).await.unwrap_err();
+    assert!(matches!(refused, Error::InvalidStream { .. }), "{refused}");
+}

@@ -13,7 +13,7 @@ use crate::disk::{DirEntry, Disk, DiskFile};
 type Content = Arc<Mutex<Vec<u8>>>;
 
 #[derive(Debug, Default, Clone)]
-pub(super) struct MemoryDisk {
+pub(crate) struct MemoryDisk {
     files: Arc<Mutex<BTreeMap<PathBuf, Content>>>,
 }
 
@@ -21,11 +21,11 @@ pub(super) struct MemoryDisk {
 struct MemoryFile(Content);
 
 impl MemoryDisk {
-    pub(super) fn put(&self, path: &Path, content: Vec<u8>) {
+    pub(crate) fn put(&self, path: &Path, content: Vec<u8>) {
         self.files.lock().insert(path.to_owned(), Arc::new(Mutex::new(content)));
     }
 
-    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.files.lock().iter().map(|(path, content)| (path.clone(), content.lock().clone())).collect()
     }
 }

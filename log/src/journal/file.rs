@@ -98,3 +98,25 @@ impl JournalFile {
         self.file.sync_data().map_err(io_error("sync journal file", &self.path))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_sequence_round_trips(sequence in 0..u64::MAX) {
+            let path = path_of(Path::new("journal"), sequence);
+            prop_assert_eq!(sequence_of(path.file_name().unwrap().to_str().unwrap()), Some(sequence));
+        }
+
+        #[test]
+        fn a_name_that_is_a_journal_files_is_the_one_it_would_get(name in "[0-9+ ]{18,21}(\\.wal|\\.tmp|)") {
+            if let Some(sequence) = sequence_of(&name) {
+                prop_assert_eq!(path_of(Path::new(""), sequence), PathBuf::from(name));
+            }
+        }
+    }
+}

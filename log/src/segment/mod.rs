@@ -85,3 +85,6 @@ impl Drop for Segment {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,24 @@ pub(crate) fn is_temporary(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_name_round_trips(start in 0..u64::MAX, rows in 1..u64::MAX, append_ms in any::<u64>(), crc in any::<u32>()) {
+            let name = SegmentName { start, end: start.saturating_add(rows), append_ms, crc };
+            prop_assert_eq!(name.to_string().parse(), Ok(name));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_says_what_it_means(text in "[0-9a-f+-]{0,50}(\\.parquet|\\.tmp|.*)") {
+            if let Ok(name) = text.parse::<SegmentName>() {
+                prop_assert!(name.start < name.end);
+            }
+        }
+    }
 
     #[test]
     fn round_trip() {
