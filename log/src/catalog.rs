@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrow::buffer::Buffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
@@ -125,8 +125,8 @@ impl Catalog {
     }
 }
 
-/// Checks what a new stream is asked to be.
-pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
+/// Checks what holds for every stream that was ever created: its name can be a folder's, and it has partitions.
+pub(crate) fn check_place(spec: &StreamSpec) -> Result<()> {
     let invalid = |what: String| Err(Error::InvalidStream { name: spec.name.clone(), what });
     let name = spec.name.as_str();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -138,6 +138,13 @@ pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
     if !(1..=MAX_PARTITIONS).contains(&spec.partitions) {
         return invalid(format!("expected 1 to {MAX_PARTITIONS} partitions, found {}", spec.partitions));
     }
+    Ok(())
+}
+
+/// Checks what a new stream is asked to be.
+pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
+    check_place(spec)?;
+    let invalid = |what: String| Err(Error::InvalidStream { name: spec.name.clone(), what });
     if spec.schema.fields().is_empty() {
         return invalid("expected at least one column".to_owned());
     }
@@ -150,7 +157,7 @@ pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
         if spec.schema.fields().iter().filter(|other| other.name() == field.name()).count() > 1 {
             return invalid(format!("two columns have the name {:?}", field.name()));
         }
-        if has_dictionary(field.data_type()) {
+        if is_unsupported(field.data_type()) {
             return invalid(format!("column {:?}: expected plain values, found {}", field.name(), field.data_type()));
         }
     }
@@ -162,18 +169,19 @@ pub(crate) fn check_spec(spec: &StreamSpec) -> Result<()> {
     segment::check_schema(&spec.schema).or_else(|error| invalid(format!("its rows cannot be stored: {error}")))
 }
 
-/// Dictionaries would tie a batch to the batches before it.
-fn has_dictionary(data_type: &DataType) -> bool {
+/// Dictionaries would tie a batch to the batches before it; intervals of three parts cannot be written to Parquet, which
+/// says so only when it meets one.
+fn is_unsupported(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Dictionary(..) | DataType::RunEndEncoded(..) => true,
+        DataType::Dictionary(..) | DataType::RunEndEncoded(..) | DataType::Interval(IntervalUnit::MonthDayNano) => true,
         DataType::List(field)
         | DataType::LargeList(field)
         | DataType::ListView(field)
         | DataType::LargeListView(field)
         | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => has_dictionary(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_dictionary(field.data_type())),
-        DataType::Union(fields, _) => fields.iter().any(|(_, field)| has_dictionary(field.data_type())),
+        | DataType::Map(field, _) => is_unsupported(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| is_unsupported(field.data_type())),
+        DataType::Union(fields, _) => fields.iter().any(|(_, field)| is_unsupported(field.data_type())),
         _ => false,
     }
 }

@@ -22,8 +22,8 @@ proptest! {
 
     #[test]
     fn schemas_round_trip(batch in any_batch()) {
-        let message = encode_schema(&batch.schema());
-        prop_assert_eq!(&decode_schema(&Buffer::from_slice_ref(&message)).unwrap(), batch.schema().as_ref());
+        let (schema, message) = (batch.schema(), encode_schema(&batch.schema()));
+        prop_assert_eq!(&decode_schema(&Buffer::from_slice_ref(&message)).unwrap(), schema.as_ref());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::catalog::{Catalog, check_spec};
+use crate::catalog::{Catalog, check_place};
 use crate::disk::Disk;
 use crate::error::{Error, Result, corrupt, io_error};
 use crate::fields::{Fields, put};
@@ -215,9 +215,9 @@ impl Loading<'_> {
         Ok(())
     }
 
-    /// Whether a stream can be defined so: as one that could be created, and as it was if it is known.
+    /// Whether a stream can be defined so: with a name and partitions that a stream may have, and as it was if it is known.
     fn check_definition(&self, id: StreamId, spec: &StreamSpec) -> Result<(), String> {
-        check_spec(spec).map_err(|error| error.to_string())?;
+        check_place(spec).map_err(|error| error.to_string())?;
         let same_name = self.streams.iter().find(|(_, known)| known.stream.name() == spec.name);
         let known = self.streams.get(&id);
         let partitions = spec.partitions as usize;
