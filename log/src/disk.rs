@@ -52,6 +52,22 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the file system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory, which must be empty. May do nothing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
+    /// Bytes that may still be written where `path`, a directory, is; `u64::MAX` where that is not known.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn available(&self, path: &Path) -> io::Result<u64> {
+        let _ = path;
+        Ok(u64::MAX)
+    }
     /// Makes the entries of a directory durable.
     ///
     /// # Errors
@@ -143,6 +159,15 @@ impl Disk for OsDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn available(&self, path: &Path) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(path)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -141,6 +141,31 @@ pub enum Error {
         /// Version found in the file.
         found: u16,
     },
+    /// A copy was to be made where something is already.
+    #[error("expected {path} to be an empty directory or none, found {found:?} in it")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// A name in it.
+        found: String,
+    },
+    /// A copy was to be made inside of what is copied.
+    #[error("expected a directory outside of {dir}, found {path}")]
+    InsideItself {
+        /// The directory that is copied.
+        dir: PathBuf,
+        /// Where the copy was to be.
+        path: PathBuf,
+    },
+    /// A backup that was not finished, or no backup at all.
+    #[error("{path} is not a complete backup: it has no file BACKUP")]
+    NoBackup {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another backup of the log is under way; one at a time.
+    #[error("a backup of the log is under way already")]
+    BackupRunning,
     /// The disk is full; reads go on and the log accepts rows again when there is space.
     #[error("no space left for the log in {path}")]
     Full {
@@ -253,6 +278,10 @@ impl Error {
             | Self::KeyReused { .. }
             | Self::OutOfSequence { .. }
             | Self::Locked { .. }
+            | Self::NotEmpty { .. }
+            | Self::InsideItself { .. }
+            | Self::NoBackup { .. }
+            | Self::BackupRunning
             | Self::Version { .. } => ErrorClass::User,
             Self::Corrupt { .. }
             | Self::Full { .. }
@@ -266,6 +295,6 @@ impl Error {
     /// Whether the same call may succeed later without a restart.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Overloaded { .. })
+        matches!(self, Self::Full { .. } | Self::Overloaded { .. } | Self::BackupRunning)
     }
 }

@@ -42,6 +42,7 @@
 mod adapt;
 #[cfg(test)]
 mod arbitrary;
+mod backup;
 mod catalog;
 mod clock;
 mod commit;
@@ -77,6 +78,7 @@ mod stream;
 mod surroundings;
 mod verify;
 
+pub use crate::backup::{BackupReport, CopyProgress, backup, is_backup, restore, verify_backup};
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commit::{Commit, OffsetRange, Receipt};
 pub use crate::disk::{DirEntry, Disk, DiskFile, OsDisk};

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use crate::backup::{self, BackupGate, BackupReport, CopyProgress};
 use crate::catalog::{check_existing, check_spec};
 use crate::commit::{Commit, Receipt};
 use crate::error::{Error, Result, io_error};
@@ -27,7 +28,9 @@ use crate::surroundings::Surroundings;
 /// Taken by who has the directory open.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 /// Folder for files that named values refer to.
-const STATE_FOLDER: &str = "state";
+pub(crate) const STATE_FOLDER: &str = "state";
+/// Ends the name of a file in it that is still being written.
+pub(crate) const PARTIAL_SUFFIX: &str = ".partial";
 
 /// Counters of an open log, for `/metrics` and `inspect`.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +111,7 @@ impl Log {
             memory,
             poison: Poison::default(),
             sealer: SealerSignal::default(),
+            backup: BackupGate::default(),
             writer_ended: watch::Sender::new(false),
             wait: surroundings.wait,
         });
@@ -132,10 +136,21 @@ impl Log {
         self.shared().dir.clone()
     }
 
-    /// Folder for files that named values refer to; it exists.
+    /// Folder for files that named values refer to; it exists. A file in it gets its name when it is complete and
+    /// durable (before, its name ends in `.partial`), does not change afterwards, and is removed with
+    /// [`Self::remove_state_file`].
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.shared().dir.join(STATE_FOLDER)
+    }
+
+    /// Removes a file of [`Self::state_dir`]. Returns false, and leaves the file, while a backup may still need it: ask
+    /// again later.
+    ///
+    /// # Errors
+    /// An I/O error; a file that is gone already is none.
+    pub fn remove_state_file(&self, name: &str) -> Result<bool> {
+        backup::remove_state_file(self.shared(), name)
     }
 
     /// Creates the stream, or returns it when it exists with the same partitions and key; retention and columns become
@@ -313,6 +328,26 @@ impl Log {
         answer.await.unwrap_or(Err(Error::Closed))
     }
 
+    /// Copies the log into the directory `dest`, which must be empty or not exist, while everything goes on. The copy is
+    /// the log at one durable instant, and holds all that was acknowledged before the call; [`restore`](crate::restore)
+    /// makes a data directory of it. `progress` is called from the copying thread, now and then. Dropping the future
+    /// ends the backup; a backup that does not come to its end removes what it has copied.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`], [`Error::BackupRunning`], [`Error::Full`] when `dest` has not enough space,
+    /// [`Error::Corrupt`] when a segment is damaged, [`Error::Poisoned`], [`Error::Closed`], or an I/O error.
+    pub async fn backup(
+        &self,
+        dest: impl AsRef<Path>,
+        progress: impl FnMut(CopyProgress) + Send + 'static,
+    ) -> Result<BackupReport> {
+        let (reply, answer) = oneshot::channel();
+        let (shared, dest) = (Arc::clone(&self.inner.shared), dest.as_ref().to_owned());
+        let run = move || backup::run(&shared, &dest, progress, reply);
+        let _thread = spawn(self.shared(), "thermocline-backup", run)?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
     /// Stops intake, syncs what is queued, and releases the directory. Later commits get [`Error::Closed`].
     ///
     /// # Errors
@@ -343,6 +378,8 @@ impl Inner {
     fn end(&self) {
         self.shared.queue.close();
         self.shared.sealer.close();
+        // What it copies must not be taken away by the directory's next owner.
+        self.shared.backup.close();
         let Some(running) = self.running.lock().take() else { return };
         for thread in running.threads {
             if thread.join().is_err() {

@@ -2,6 +2,7 @@
 //! and by retention the segments themselves.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -162,7 +163,7 @@ fn note(segment: &Segment, took: Duration) {
 }
 
 /// Waits until everything published is synced.
-fn sync_journal(shared: &Shared) -> Result<()> {
+pub(crate) fn sync_journal(shared: &Shared) -> Result<()> {
     let synced = intake::queue_entries(shared, Vec::new(), true)?;
     (shared.wait)(synced).map(|_| ())
 }
@@ -171,16 +172,17 @@ fn sync_journal(shared: &Shared) -> Result<()> {
 fn trim_journal(shared: &Shared) -> Result<()> {
     let sealed = |stream, partition| shared.catalog.partition(stream, partition).map_or(u64::MAX, |p| p.sealed());
     let (disk, folder) = (&shared.options.disk, shared.dir.join(journal::FOLDER));
-    while let Some(path) = shared.journal.oldest_sealed(sealed) {
-        match disk.remove(&path) {
+    let remove = |path: &Path| {
+        match disk.remove(path) {
             // Removed by an earlier attempt, whose sync failed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(io_error("remove journal file", &path))?,
+            removed => removed.map_err(io_error("remove journal file", path))?,
         }
         // One after the other, so that neither a failure nor a power loss leaves a gap between files.
         disk.sync_dir(&folder).map_err(io_error("sync directory", &folder))?;
-        shared.journal.forget_oldest();
         tracing::debug!(path = %path.display(), "journal file removed");
-    }
+        Ok(())
+    };
+    while shared.journal.remove_sealed(sealed, remove)? {}
     Ok(())
 }

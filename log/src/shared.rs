@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+use crate::backup::BackupGate;
 use crate::catalog::Catalog;
 use crate::commit::Receipt;
 use crate::error::{Error, Result};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub memory: Memory,
     pub poison: Poison,
     pub sealer: SealerSignal,
+    pub backup: BackupGate,
     /// True once the writer has ended.
     pub writer_ended: watch::Sender<bool>,
     /// How the sealer waits for the writer's answer.

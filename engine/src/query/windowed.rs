@@ -267,8 +267,8 @@ impl WindowedQuery {
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(&prefix) && name.as_str() < committed {
-                // A file that stays is only space; the next snapshot tries again.
-                let _ = std::fs::remove_file(entry.path());
+                // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
+                let _ = self.log.remove_state_file(&name);
             }
         }
     }

@@ -1,10 +1,12 @@
-//! Which journal files there are and which rows each holds, so that a file goes once all its rows are sealed.
+//! Which journal files there are and which rows each holds, so that a file goes once all its rows are sealed and no
+//! backup needs it.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use crate::error::Result;
 use crate::stream::StreamId;
 
 /// One journal file on disk.
@@ -19,46 +21,88 @@ pub(crate) struct JournalFileInfo {
 /// All journal files, oldest first; the last is being written.
 #[derive(Debug, Default)]
 pub(crate) struct JournalIndex {
-    files: Mutex<VecDeque<JournalFileInfo>>,
+    state: Mutex<State>,
+    /// Whether every file has to stay. Held while one is removed, so that a pin comes before or after.
+    pinned: Mutex<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: VecDeque<JournalFileInfo>,
+    /// Bytes of the last file that are known to be synced; the files before it are synced whole.
+    synced_bytes: u64,
 }
 
 impl JournalIndex {
+    /// Adds a file, all of which is durable.
     pub(crate) fn push(&self, file: JournalFileInfo) {
-        self.files.lock().push_back(file);
+        let mut state = self.state.lock();
+        state.synced_bytes = file.bytes;
+        state.files.push_back(file);
     }
 
     /// Notes that the file being written grew to `bytes` and holds rows up to the given ends.
     pub(crate) fn grow(&self, bytes: u64, ends: impl Iterator<Item = ((StreamId, u32), u64)>) {
-        let mut files = self.files.lock();
-        let active = files.back_mut().expect("a journal being written has a file");
+        let mut state = self.state.lock();
+        let active = state.files.back_mut().expect("a journal being written has a file");
         active.bytes = bytes;
         active.ends.extend(ends);
     }
 
-    /// Bytes of all files.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.files.lock().iter().map(|file| file.bytes).sum()
+    /// Notes that the first `bytes` of the file being written are durable.
+    pub(crate) fn note_synced(&self, bytes: u64) {
+        self.state.lock().synced_bytes = bytes;
     }
 
-    /// The partitions whose rows keep the oldest file alive, when there are more than `files` of them.
+    /// All files of one instant, each with its durable bytes, which end with a whole frame.
+    pub(crate) fn durable(&self) -> Vec<(PathBuf, u64)> {
+        let state = self.state.lock();
+        let mut files: Vec<_> = state.files.iter().map(|file| (file.path.clone(), file.bytes)).collect();
+        if let Some((_, bytes)) = files.last_mut() {
+            *bytes = state.synced_bytes;
+        }
+        files
+    }
+
+    /// While pinned, no file is taken away.
+    pub(crate) fn pin(&self, pinned: bool) {
+        *self.pinned.lock() = pinned;
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.state.lock().files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The partitions whose rows keep the oldest file alive, when there are more than `files` of them. None while files
+    /// are pinned: sealing rows would free nothing then.
     pub(crate) fn holders_beyond(&self, files: usize) -> Vec<(StreamId, u32)> {
-        let index = self.files.lock();
-        match index.front() {
-            Some(oldest) if index.len() > files => oldest.ends.keys().copied().collect(),
+        let pinned = *self.pinned.lock();
+        let state = self.state.lock();
+        match state.files.front() {
+            Some(oldest) if state.files.len() > files && !pinned => oldest.ends.keys().copied().collect(),
             _ => Vec::new(),
         }
     }
 
-    /// The oldest file if its rows are all below what `sealed` says; never the one being written.
-    pub(crate) fn oldest_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<PathBuf> {
-        let files = self.files.lock();
-        let oldest = files.front().filter(|_| files.len() > 1)?;
-        let done = oldest.ends.iter().all(|((stream, partition), end)| sealed(*stream, *partition) >= *end);
-        done.then(|| oldest.path.clone())
+    /// Has the oldest file removed if its rows are all below what `sealed` says; never the one being written, and none
+    /// while pinned. Tells whether one went; what could not be removed stays known.
+    pub(crate) fn remove_sealed(
+        &self,
+        sealed: impl Fn(StreamId, u32) -> u64,
+        remove: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<bool> {
+        let pinned = self.pinned.lock();
+        let Some(path) = self.oldest_sealed(sealed).filter(|_| !*pinned) else { return Ok(false) };
+        remove(&path)?;
+        self.state.lock().files.pop_front();
+        Ok(true)
     }
 
-    /// Forgets the oldest file, which is gone.
-    pub(crate) fn forget_oldest(&self) {
-        self.files.lock().pop_front();
+    fn oldest_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<PathBuf> {
+        let state = self.state.lock();
+        let oldest = state.files.front().filter(|_| state.files.len() > 1)?;
+        let done = oldest.ends.iter().all(|((stream, partition), end)| sealed(*stream, *partition) >= *end);
+        done.then(|| oldest.path.clone())
     }
 }

@@ -255,6 +255,7 @@ impl Writer {
         self.file.sync().inspect_err(|error| self.fail(error))?;
         self.last_sync = Instant::now();
         self.synced = self.file.position();
+        self.shared.journal.note_synced(self.file.bytes());
         self.unmarked |= self.unsynced;
         self.unsynced = false;
         metrics::histogram!("thermocline_log_sync_seconds").record(started.elapsed().as_secs_f64());

@@ -100,6 +100,10 @@ impl Disk for FaultyDisk {
         OsDisk.remove(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove_dir(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.0.sync(|| OsDisk.sync_dir(path))
     }
