@@ -8,6 +8,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod backup;
+mod control;
 mod delivery;
 mod error;
 mod intake;
@@ -18,7 +20,8 @@ mod server;
 mod status;
 mod stored;
 
-pub use crate::error::{Error, Result};
+pub use crate::backup::backup_data_dir;
+pub use crate::error::{Error, Result, with_causes};
 pub use crate::load::{Env, Findings, load, missing_secrets};
 pub use crate::queries::{explain, query_data_dir};
 pub use crate::server::{Server, ServerSettings, server_address};

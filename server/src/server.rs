@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::control::Control;
 use crate::delivery::Deliveries;
 use crate::error::{Error, Result};
 use crate::intake::{Connectors, open_doors};
@@ -55,6 +56,8 @@ pub struct Server {
     deliveries: Deliveries,
     http: JoinHandle<()>,
     http_shutdown: CancellationToken,
+    /// None where the file system has no sockets.
+    control: Option<Control>,
     address: SocketAddr,
     started: Instant,
 }
@@ -94,11 +97,13 @@ impl Server {
             .with_metrics(render);
         let http_shutdown = CancellationToken::new();
         let http = tokio::spawn(thermocline_gateway::http::serve(listener, state, http_shutdown.clone()));
+        let control = Control::open(&log)
+            .inspect_err(|error| tracing::warn!(%error, "no control socket: backups only while the server is stopped"));
         publish_address(&data_dir, address)?;
         let connectors = Connectors::start(&log, &pipeline, &registry, env)?;
         tracing::info!(%address, data_dir = %data_dir.display(), "thermocline is up");
         let started = Instant::now();
-        Ok(Self { log, pipeline, engine, connectors, deliveries, http, http_shutdown, address, started })
+        Ok(Self { log, pipeline, engine, connectors, deliveries, http, http_shutdown, control: control.ok(), address, started })
     }
 
     /// Where HTTP listens.
@@ -196,7 +201,8 @@ impl Server {
         self.close(intake.and(queries)).await
     }
 
-    async fn close(&self, ended: Result<()>) -> Result<()> {
+    async fn close(mut self, ended: Result<()>) -> Result<()> {
+        self.control.take();
         // Nobody listens there any more; a file that stays only costs a failed attempt.
         let _ = std::fs::remove_file(self.log.dir().join(ADDRESS_FILE));
         let closed = self.log.close().await.map_err(Error::from);

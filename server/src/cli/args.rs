@@ -21,6 +21,10 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Query what the streams hold
     Sql(SqlArgs),
+    /// Copy a data directory to an empty one, also while a server runs on it
+    Backup(BackupArgs),
+    /// Make a data directory of a backup; every byte is checked
+    Restore(RestoreArgs),
     /// Look at a data directory that no server holds; nothing in it is changed
     #[command(subcommand)]
     Log(LogCommand),
@@ -67,6 +71,24 @@ pub(crate) struct SqlArgs {
     /// How rows are printed
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// The data directory
+    #[arg(value_name = "DATA")]
+    pub(crate) data_dir: PathBuf,
+    /// Directory for the copy; must be empty or not exist. A running server writes it, as its own user
+    pub(crate) dest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    pub(crate) backup: PathBuf,
+    /// Directory for the data; must be empty or not exist
+    #[arg(value_name = "DATA")]
+    pub(crate) data_dir: PathBuf,
 }
 
 /// How rows are printed.

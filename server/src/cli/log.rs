@@ -15,7 +15,7 @@ pub(crate) fn log(command: &LogCommand) -> u8 {
     let (text, code) = match answer(command) {
         Ok(answered) => answered,
         Err(error) => {
-            eprintln!("error: {}", super::run::with_causes(&error));
+            eprintln!("error: {}", thermocline::with_causes(&error));
             return FAILURE;
         }
     };
@@ -45,7 +45,13 @@ fn answer(command: &LogCommand) -> Result<(String, u8), Error> {
 }
 
 fn verify(dir: &Path) -> Result<(String, u8), Error> {
-    let found = thermocline_log::verify(dir)?;
+    let mut found = thermocline_log::verify(dir)?;
+    if thermocline_log::is_backup(dir) {
+        // What only the backup's own list tells: files of queries, missing files.
+        let mut listed = thermocline_log::verify_backup(dir)?;
+        listed.retain(|damage| !found.iter().any(|known| known.path == damage.path));
+        found.extend(listed);
+    }
     if found.is_empty() {
         return Ok((format!("{}: ok\n", dir.display()), 0));
     }

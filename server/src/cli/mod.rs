@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 ok, 1 findings, 2 usage, 3 failure.
 
 mod args;
+mod backup;
 mod check;
 mod log;
 mod logging;
@@ -35,6 +36,8 @@ pub(crate) fn main() -> ExitCode {
             Command::Run(args) => run::run(args).await,
             Command::Check(args) => check::check(args).await,
             Command::Sql(args) => sql::sql(args).await,
+            Command::Backup(args) => backup::backup(args).await,
+            Command::Restore(args) => backup::restore(&args),
             Command::Log(command) => log::log(&command),
         }
     });

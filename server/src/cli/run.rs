@@ -20,7 +20,7 @@ pub(crate) async fn run(args: RunArgs) -> u8 {
         }
         Err(error) => {
             tracing::error!(%error, "thermocline stopped");
-            eprintln!("error: {}", with_causes(&error));
+            eprintln!("error: {}", thermocline::with_causes(&error));
             error.exit_code()
         }
     }
@@ -108,18 +108,4 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// An error with what caused it.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.contains(&line) {
-            text = format!("{text}: {line}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -31,7 +31,7 @@ pub(crate) async fn sql(args: SqlArgs) -> u8 {
 fn explained(error: &Error, query: &str) -> String {
     match error {
         Error::Engine(error) => thermocline::explain(error, query),
-        other => format!("error: {}", super::run::with_causes(other)),
+        other => format!("error: {}", thermocline::with_causes(other)),
     }
 }
 

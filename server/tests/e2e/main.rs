@@ -5,6 +5,7 @@
 
 mod alerts;
 mod archive;
+mod backup;
 mod duckdb;
 mod evolution;
 mod examples;
