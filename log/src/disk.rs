@@ -20,6 +20,20 @@ pub struct DirEntry {
     pub bytes: u64,
 }
 
+/// Space of a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes that may still be written.
+    pub available_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+impl DiskSpace {
+    /// That of a file system that does not tell: it has no end.
+    pub const UNKNOWN: Self = Self { available_bytes: u64::MAX, total_bytes: u64::MAX };
+}
+
 /// A file system as the log sees it.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Creates a directory and its parents.
@@ -60,13 +74,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
         let _ = path;
         Ok(())
     }
-    /// Bytes that may still be written where `path`, a directory, is; `u64::MAX` where that is not known.
+    /// Space of the file system that the directory `path` is on; [`DiskSpace::UNKNOWN`] where it does not tell.
     ///
     /// # Errors
     /// What the file system says.
-    fn available(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
         let _ = path;
-        Ok(u64::MAX)
+        Ok(DiskSpace::UNKNOWN)
     }
     /// Makes the entries of a directory durable.
     ///
@@ -165,9 +179,16 @@ impl Disk for OsDisk {
         std::fs::remove_dir(path)
     }
 
-    fn available(&self, path: &Path) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(path)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let found = rustix::fs::statvfs(path)?;
+        if found.f_blocks == 0 {
+            // File systems without a size of their own, such as some of FUSE, say 0.
+            return Ok(DiskSpace::UNKNOWN);
+        }
+        Ok(DiskSpace {
+            available_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        })
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

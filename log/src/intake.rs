@@ -42,6 +42,10 @@ pub(crate) fn queue(shared: &Shared, commit: Commit) -> Result<Reply> {
     }
     let cap_bytes = shared.options.tail_bytes;
     let has_rows = commit.rows.iter().any(|(_, _, rows)| rows.num_rows() > 0);
+    if has_rows && shared.space.is_low() {
+        metrics::counter!("thermocline_log_refused_full_total").increment(1);
+        return Err(Error::Full { path: shared.dir.clone() });
+    }
     let used = if has_rows { shared.memory.total() } else { shared.memory.queued.load(Ordering::Relaxed) };
     if used >= cap_bytes {
         shared.sealer.notify();

@@ -74,6 +74,7 @@ mod segment;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod space;
 mod stream;
 mod surroundings;
 mod verify;
@@ -81,7 +82,7 @@ mod verify;
 pub use crate::backup::{BackupReport, CopyProgress, backup, is_backup, restore, verify_backup};
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commit::{Commit, OffsetRange, Receipt};
-pub use crate::disk::{DirEntry, Disk, DiskFile, OsDisk};
+pub use crate::disk::{DirEntry, Disk, DiskFile, DiskSpace, OsDisk};
 pub use crate::error::{Error, ErrorClass, Result};
 pub use crate::inspect::{Inspection, PartitionInspection, StreamInspection, inspect};
 pub use crate::log::{Log, LogStats};

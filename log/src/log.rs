@@ -22,6 +22,7 @@ use crate::options::LogOptions;
 use crate::partition::{PartitionReader, PartitionSnapshot, Rows, SegmentInfo};
 use crate::sealer;
 use crate::shared::{Memory, Poison, SealerSignal, Shared};
+use crate::space::Space;
 use crate::stream::{FIRST_SCHEMA_VERSION, Stream, StreamId, StreamSpec};
 use crate::surroundings::Surroundings;
 
@@ -112,6 +113,7 @@ impl Log {
             poison: Poison::default(),
             sealer: SealerSignal::default(),
             backup: BackupGate::default(),
+            space: Space::default(),
             writer_ended: watch::Sender::new(false),
             wait: surroundings.wait,
         });
@@ -315,6 +317,12 @@ impl Log {
             segments: segments.len() as u64,
             tail_bytes: shared.memory.tail.load(Ordering::Relaxed),
         }
+    }
+
+    /// Whether rows are refused because the disk is nearly full. Looked at when the journal grows and once a second.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.shared().space.is_low()
     }
 
     /// Seals everything that is durable now into segments, whatever its size and age. Happens by itself; this is for

@@ -42,6 +42,9 @@ pub struct LogOptions {
     /// … and for so many producers that committed later. One takes about 350 bytes of memory, and 48 in a
     /// checkpoint, each plus its name and up to five receipts, which have at most 64 ranges of 24 bytes together.
     pub producers: usize,
+    /// Rows are refused with `Full` before less than this is left on the disk, or than a 32nd of it where that is less:
+    /// sealing, retention, cursors and values may use it, so that the log comes back by itself. 0 for no reserve.
+    pub reserve_bytes: u64,
     /// Where append times come from.
     pub clock: Arc<dyn Clock>,
     /// Where files are.
@@ -60,6 +63,7 @@ impl Default for LogOptions {
             idempotency_keys: 65_536,
             producer_window: Duration::from_secs(7 * 24 * 60 * 60),
             producers: 65_536,
+            reserve_bytes: 128 << 20,
             clock: Arc::new(SystemClock),
             disk: Arc::new(OsDisk),
         }

@@ -65,6 +65,7 @@ pub(crate) fn pass(shared: &Shared, all: bool) -> Result<()> {
         // Nothing is promised any more; what is in the tail is in the journal as far as it was acknowledged.
         return if all { Err(poisoned) } else { Ok(()) };
     }
+    shared.look_at_space();
     for partition in shared.catalog.partitions() {
         partition.coalesce()?;
     }
@@ -82,6 +83,10 @@ pub(crate) fn pass(shared: &Shared, all: bool) -> Result<()> {
     }
     trim_journal(shared)?;
     retention::pass(shared)?;
+    if shared.space.is_low() {
+        // A merge needs space before it frees some.
+        return Ok(());
+    }
     merge_small(shared)
 }
 
@@ -91,7 +96,8 @@ fn most_urgent(shared: &Shared) -> Option<Arc<Partition>> {
     let options = &shared.options;
     let now_ms = options.clock.now_ms();
     let seal_age_ms = i64::try_from(options.seal_age.as_millis()).unwrap_or(i64::MAX);
-    let pressed = shared.memory.tail.load(Ordering::Relaxed) >= options.tail_bytes / 2;
+    // Segments are smaller than the journal that they free.
+    let pressed = shared.space.is_low() || shared.memory.tail.load(Ordering::Relaxed) >= options.tail_bytes / 2;
     let holders = shared.journal.holders_beyond(MAX_JOURNAL_FILES);
     let due = |partition: &Arc<Partition>| {
         let bytes = partition.tail_bytes();

@@ -19,6 +19,7 @@ use crate::intake::Reply;
 use crate::journal::{JournalIndex, Queue};
 use crate::metadata::Metadata;
 use crate::options::LogOptions;
+use crate::space::Space;
 
 /// Shared by all threads of a log.
 pub(crate) struct Shared {
@@ -34,10 +35,18 @@ pub(crate) struct Shared {
     pub poison: Poison,
     pub sealer: SealerSignal,
     pub backup: BackupGate,
+    pub space: Space,
     /// True once the writer has ended.
     pub writer_ended: watch::Sender<bool>,
     /// How the sealer waits for the writer's answer.
     pub wait: fn(Reply) -> Result<Receipt>,
+}
+
+impl Shared {
+    /// Looks at the disk; returns the bytes that appends may still take.
+    pub(crate) fn look_at_space(&self) -> u64 {
+        self.space.look(&self.dir, &self.options)
+    }
 }
 
 impl fmt::Debug for Shared {

@@ -15,11 +15,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// What [`thermocline_log::backup`] or [`Log::backup`](thermocline_log::Log::backup) says; [`Error::Answer`] when a
 /// server said it.
-pub async fn backup_data_dir(
-    dir: &Path,
-    dest: &Path,
-    mut progress: impl FnMut(CopyProgress),
-) -> Result<BackupReport> {
+pub async fn backup_data_dir(dir: &Path, dest: &Path, mut progress: impl FnMut(CopyProgress)) -> Result<BackupReport> {
     match thermocline_log::backup(dir, dest, &mut progress) {
         // Nobody answers where a process only looks at the directory.
         Err(thermocline_log::Error::Locked { path }) if path == dir && dir.join(SOCKET_FILE).exists() => {

@@ -86,9 +86,11 @@ impl Server {
         let deliveries = Deliveries::start(&engine, &log, &pipeline, &deployment, env).await?;
         let queries = Arc::new(EngineQueries(engine.adhoc()));
         let statuses: Vec<_> = engine.status().map(|(name, status)| (name.to_owned(), Arc::clone(status))).collect();
+        let for_readiness = log.clone();
         let readiness = move || {
             let failed = statuses.iter().filter_map(|(name, s)| Some(format!("query {name}: {}", s.error()?)));
-            failed.collect()
+            let full = for_readiness.is_disk_full().then(|| "the disk is nearly full: rows are refused".to_owned());
+            failed.chain(full).collect()
         };
         let render = move || metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
         let state = HttpState::new(log.clone(), registry.clone(), HttpOptions::default())
@@ -103,7 +105,18 @@ impl Server {
         let connectors = Connectors::start(&log, &pipeline, &registry, env)?;
         tracing::info!(%address, data_dir = %data_dir.display(), "thermocline is up");
         let started = Instant::now();
-        Ok(Self { log, pipeline, engine, connectors, deliveries, http, http_shutdown, control: control.ok(), address, started })
+        Ok(Self {
+            log,
+            pipeline,
+            engine,
+            connectors,
+            deliveries,
+            http,
+            http_shutdown,
+            control: control.ok(),
+            address,
+            started,
+        })
     }
 
     /// Where HTTP listens.

@@ -89,7 +89,8 @@ pub(crate) fn remove_state_file(shared: &Shared, name: &str) -> Result<bool> {
     let folder = shared.dir.join(STATE_FOLDER);
     let path = folder.join(name);
     if !matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
-        let invalid = std::io::Error::new(std::io::ErrorKind::InvalidInput, "expected the name of a file, found a path");
+        let invalid =
+            std::io::Error::new(std::io::ErrorKind::InvalidInput, "expected the name of a file, found a path");
         return Err(io_error("remove", &path)(invalid));
     }
     // Under the lock, so that a backup that begins sees the file either gone or staying.

@@ -87,7 +87,8 @@ impl Manifest {
         }
         let taken_ms = lines.next().and_then(|line| line.strip_prefix("taken ")?.parse().ok());
         let taken_ms = taken_ms.ok_or_else(|| damaged("expected the time it was taken in the second line"))?;
-        let files = lines.map(|line| listed_in(line).ok_or_else(|| damaged(&format!("expected a file, found {line:?}"))));
+        let files =
+            lines.map(|line| listed_in(line).ok_or_else(|| damaged(&format!("expected a file, found {line:?}"))));
         Ok(Self { taken_ms, files: files.collect::<Result<_>>()? })
     }
 }
@@ -110,7 +111,8 @@ mod tests {
 
     fn manifest() -> Manifest {
         let file = |path: &str, bytes, crc| Listed { path: path.to_owned(), bytes, crc };
-        let files = vec![file("LOG", 32, 1), file("state/a b.snapshot", 0, u32::MAX), file("journal/7.wal", 1 << 40, 0)];
+        let files =
+            vec![file("LOG", 32, 1), file("state/a b.snapshot", 0, u32::MAX), file("journal/7.wal", 1 << 40, 0)];
         Manifest { taken_ms: -5, files }
     }
 

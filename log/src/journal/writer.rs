@@ -22,6 +22,7 @@ use crate::journal::{Entry, FOLDER};
 use crate::options::Durability;
 use crate::partition::{Partition, TailRows};
 use crate::shared::Shared;
+use crate::space::MIN_ROOM_BYTES;
 use crate::stream::{Stream, StreamId, StreamSpec};
 
 /// Bound on the bytes of one group, beyond its first commit.
@@ -31,6 +32,9 @@ const GROUP_BYTES: u64 = 8 << 20;
 const MARK_AFTER: Duration = Duration::from_millis(50);
 /// The sealer is woken when a partition has gained this many batches.
 const COALESCE_BATCHES: u32 = 64;
+
+/// Bytes written between two looks at the disk's space.
+const LOOK_AT_SPACE_BYTES: u64 = 8 << 20;
 
 /// State of the writer thread.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(crate) struct Writer {
     unmarked: bool,
     last_sync: Instant,
     batches_since_signal: u32,
+    /// Bytes written since the last look at the disk's space.
+    unlooked_bytes: u64,
 }
 
 impl Writer {
@@ -74,6 +80,7 @@ impl Writer {
             unmarked: true,
             last_sync: Instant::now(),
             batches_since_signal: 0,
+            unlooked_bytes: 0,
         })
     }
 
@@ -188,8 +195,9 @@ impl Writer {
     fn append(&mut self, group: &Group, append_ms: i64) -> Result<()> {
         let bytes = FRAME_HEADER_BYTES as u64 + group.body_bytes;
         if !self.file.has_room(bytes) {
-            self.roll(bytes)?;
+            self.roll(bytes, !group.rows.is_empty())?;
         }
+        self.look_at_space(bytes);
         let header = FrameHeader {
             checkpoint: false,
             group: self.group,
@@ -225,8 +233,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the present file and begins the next one with a checkpoint.
-    fn roll(&mut self, bytes: u64) -> Result<()> {
+    /// Where files are not preallocated they grow with every group: a look at the disk now and then.
+    fn look_at_space(&mut self, bytes: u64) {
+        self.unlooked_bytes += bytes;
+        if self.unlooked_bytes >= LOOK_AT_SPACE_BYTES {
+            self.unlooked_bytes = 0;
+            self.shared.look_at_space();
+        }
+    }
+
+    /// Ends the present file and begins the next one with a checkpoint. Rows are refused where they would take of the
+    /// reserve.
+    fn roll(&mut self, bytes: u64, has_rows: bool) -> Result<()> {
+        if has_rows && self.shared.look_at_space() < bytes {
+            return Err(Error::Full { path: self.shared.dir.clone() });
+        }
         if self.synced < self.file.position() {
             self.sync()?;
         }
@@ -403,7 +424,9 @@ fn create_file(
     let file_header = FileHeader { sequence, log_id: shared.log_id, created_ms: now_ms, first_group: group };
     // Behind a large checkpoint there is as much room again, so that checkpoints are at most half of the journal.
     let needed = (file_header.encode().len() + FRAME_HEADER_BYTES + body.len()) as u64 + bytes.max(body.len() as u64);
-    let capacity = planned.max(needed);
+    // A file of the usual size must not take the reserve; what may use it is small.
+    let room = shared.look_at_space().max(MIN_ROOM_BYTES);
+    let capacity = planned.min(room).max(needed);
     let frame = [header.encode(shared.log_id).to_vec(), body];
     let parts: Vec<&[u8]> = frame.iter().map(Vec::as_slice).collect();
     let file = JournalFile::create(options.disk.as_ref(), folder, &file_header, &parts, capacity)?;

@@ -94,8 +94,16 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Completes the segment and makes it durable under its final name.
-    pub(crate) fn finish(mut self) -> Result<Segment> {
+    /// Completes the segment and makes it durable under its final name. On failure no file is left behind, as far as
+    /// the disk allows: it may have failed because there is no space.
+    pub(crate) fn finish(self) -> Result<Segment> {
+        let (disk, temporary) = (Arc::clone(&self.disk), self.temporary.clone());
+        self.complete().inspect_err(|_| {
+            let _ = disk.remove(&temporary);
+        })
+    }
+
+    fn complete(mut self) -> Result<Segment> {
         let parquet = self.parquet.take().expect("the writer lives until finish");
         let sink = parquet.into_inner().map_err(|source| failed(&self.temporary, &self.refused, source))?;
         sink.file.sync_data().map_err(io_error("sync segment", &self.temporary))?;

@@ -5,11 +5,11 @@
 
 use std::any::Any;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use thermocline_log::{DirEntry, Disk, DiskFile, OsDisk};
+use thermocline_log::{DirEntry, Disk, DiskFile, DiskSpace, OsDisk};
 
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -19,6 +19,8 @@ pub struct Faults {
     pub skip_syncs: AtomicBool,
     /// Whether preallocation does nothing, as on some file systems.
     pub no_allocation: AtomicBool,
+    /// A directory, and the bytes that the files in it may take; only told, not enforced.
+    pub quota: Mutex<Option<(PathBuf, u64)>>,
     segments_held: Mutex<bool>,
     released: Condvar,
 }
@@ -104,6 +106,11 @@ impl Disk for FaultyDisk {
         OsDisk.remove_dir(path)
     }
 
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        let Some((dir, bytes)) = self.0.quota.lock().unwrap().clone() else { return Ok(DiskSpace::UNKNOWN) };
+        Ok(DiskSpace { available_bytes: bytes.saturating_sub(used_bytes(&dir)), total_bytes: u64::MAX })
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.0.sync(|| OsDisk.sync_dir(path))
     }
@@ -111,6 +118,17 @@ impl Disk for FaultyDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         OsDisk.lock(path)
     }
+}
+
+/// Bytes of all files below `dir`, while others write and remove them.
+pub fn used_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => used_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
 }
 
 impl DiskFile for FaultyFile {

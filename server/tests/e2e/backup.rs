@@ -107,8 +107,7 @@ async fn a_backup_under_load_goes_on_elsewhere_after_kill_9_as_if_nothing_had_be
         assert_eq!(held, batches * 2 * BATCH_SECONDS, "whole batches only");
         assert!(batches >= *acknowledged, "{batches} batches are held, {acknowledged} were acknowledged before");
         for next in batches..batches + 2 {
-            let (status, answer) =
-                running.post("/v1/streams/readings", "application/x-ndjson", batch(next)).await;
+            let (status, answer) = running.post("/v1/streams/readings", "application/x-ndjson", batch(next)).await;
             assert_eq!(status, 200, "{answer}");
         }
         let seconds = (batches + 2) * BATCH_SECONDS;
@@ -182,7 +181,8 @@ async fn a_query_goes_on_from_the_snapshots_in_the_backup() {
             post(&original, "/v1/streams/readings", batch(batches)).await;
             batches += 1;
         }
-        let snapshots = || async { (std::fs::read_dir(dir.path().join("data/state")).unwrap().count() > 0).then_some(()) };
+        let snapshots =
+            || async { (std::fs::read_dir(dir.path().join("data/state")).unwrap().count() > 0).then_some(()) };
         eventually("the query stores snapshots", snapshots).await;
         thermocline::backup_data_dir(&dir.path().join("data"), &dir.path().join(copy), |_| {}).await.unwrap();
         let restored = format!("restored-{copy}");
