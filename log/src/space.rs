@@ -38,7 +38,10 @@ impl Space {
         let DiskSpace { available_bytes, total_bytes } = space;
         let reserve_bytes = options.reserve_bytes.min(total_bytes / MAX_PART_OF_DISK);
         let room_bytes = available_bytes.saturating_sub(reserve_bytes);
-        let mut least_bytes = MIN_ROOM_BYTES.min(options.journal_file_bytes);
+        let mut least_bytes = match reserve_bytes {
+            0 => 0,
+            _ => MIN_ROOM_BYTES.min(options.journal_file_bytes),
+        };
         if self.is_low() {
             least_bytes += reserve_bytes / HYSTERESIS_PART;
         }

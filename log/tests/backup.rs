@@ -8,12 +8,13 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use common::faulty_disk::{Faults, FaultyDisk};
 use common::{append, eventually, journal_files, numbers_stream, options, read_numbers, rows, schema};
 use thermocline_log::{
-    Commit, CopyProgress, Error, Log, LogOptions, Retention, Stream, StreamSpec, backup, is_backup, restore, verify,
-    verify_backup,
+    Commit, CopyProgress, Durability, Error, Log, LogOptions, Retention, Stream, StreamSpec, backup, is_backup,
+    restore, verify, verify_backup,
 };
 
 const BATCH_ROWS: i64 = 50;
@@ -395,6 +396,41 @@ async fn a_full_destination_is_told_and_the_log_goes_on() {
     assert_eq!(check_instant(&log), 20);
     restore(&copy, dir.path().join("restored"), quiet).unwrap();
     assert_eq!(check_instant(&Log::open(dir.path().join("restored"), options()).unwrap()), 7);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_too_small_is_not_filled_up_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::none();
+    let disk = Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let log = Log::open(dir.path().join("data"), LogOptions { disk, reserve_bytes: 0, ..options() }).unwrap();
+    let stream = numbers_stream(&log).await;
+    log.commit(append(&stream, rows(0, 1000))).await.unwrap();
+    let copy = dir.path().join("copy");
+    *faults.quota.lock().unwrap() = Some((copy.clone(), 5000));
+    let copied = |_: CopyProgress| panic!("expected nothing to be copied");
+    let refused = log.backup(&copy, copied).await.unwrap_err();
+    assert!(matches!(&refused, Error::Full { path } if *path == copy), "{refused}");
+    *faults.quota.lock().unwrap() = None;
+    log.backup(&copy, quiet).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_without_a_sync_is_in_the_copy_too() {
+    for durability in [Durability::Os, Durability::Interval(Duration::from_secs(1000))] {
+        let dir = tempfile::tempdir().unwrap();
+        let small = LogOptions { durability, journal_file_bytes: 16 << 10, ..options() };
+        let log = Log::open(dir.path().join("data"), small).unwrap();
+        let (stream, kept) = two_streams(&log).await;
+        for number in 0..7 {
+            batch(&log, &stream, &kept, number).await;
+            let copy = dir.path().join(number.to_string());
+            log.backup(&copy, quiet).await.unwrap();
+            let restored = dir.path().join(format!("restored-{number}"));
+            restore(copy, &restored, quiet).unwrap();
+            assert_eq!(check_instant(&Log::open(restored, options()).unwrap()), number + 1);
+        }
+    }
 }
 
 #[tokio::test]

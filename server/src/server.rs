@@ -205,7 +205,14 @@ impl Server {
     /// The first failure of a part; the others are ended all the same.
     pub async fn stop(mut self) -> Result<()> {
         let intake = self.stop_intake().await;
-        let queries = self.engine.stop().await.map_err(Error::from);
+        // A query cannot store what it has gathered while the disk is full. It gathers that again after the restart.
+        let queries = match tokio::time::timeout(STOP_BOUND, self.engine.stop()).await {
+            Ok(stopped) => stopped.map_err(Error::from),
+            Err(_) => {
+                tracing::warn!("a query did not stop in time; what it has not stored is computed again");
+                Ok(())
+            }
+        };
         // A sink that is down must not keep the process: what it has not taken stays in the log.
         let stopped = self.deliveries.end(Phase::Stop);
         if tokio::time::timeout(STOP_BOUND, stopped).await.is_err() {
@@ -234,7 +241,7 @@ impl Server {
     }
 }
 
-/// How long a sink may take to finish the write under way when the server is stopped.
+/// How long the queries, and then the sinks, may take to store and to finish what is under way when the server is stopped.
 const STOP_BOUND: Duration = Duration::from_secs(10);
 
 /// This installation's identity, made at its first start.

@@ -65,13 +65,19 @@ impl<'a> Copier<'a> {
         })
     }
 
-    pub(super) fn set_total(&mut self, bytes: u64) {
+    /// So much is going to be copied. A disk that has not the space for it is not filled up first.
+    pub(super) fn expect(&mut self, bytes: u64) -> Result<()> {
         self.progress.total_bytes = bytes;
+        let space = self.to_disk.space(self.to).map_err(io_error("look for space in", self.to))?;
+        if space.available_bytes < bytes {
+            return Err(Error::Full { path: self.to.to_owned() });
+        }
+        Ok(())
     }
 
     /// Copies the whole cut and writes the manifest.
     pub(super) fn backup(mut self, cut: Cut, progress: Progress<'_>) -> Result<BackupReport> {
-        self.set_total(cut.bytes());
+        self.expect(cut.bytes())?;
         self.held_parts(&cut, progress)?;
         self.other_parts(cut, progress)
     }

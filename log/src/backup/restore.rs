@@ -38,7 +38,7 @@ pub fn restore(
     let manifest = Manifest::read(&ReadOnlyDisk, backup)?;
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
     let mut copier = Copier::begin(&ReadOnlyDisk, backup, &OsDisk, dir)?;
-    copier.set_total(bytes);
+    copier.expect(bytes)?;
     let mut go_on = |so_far| {
         progress(so_far);
         Ok(())

@@ -50,7 +50,7 @@ fn copy(
     };
     let held = turn.hold_files();
     let cut = Cut::of_running(shared, &held)?;
-    copier.set_total(cut.bytes());
+    copier.expect(cut.bytes())?;
     copier.held_parts(&cut, &mut go_on)?;
     // Segments are many times the rest: the journal is trimmed again while they are copied.
     drop(held);

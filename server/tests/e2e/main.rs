@@ -9,6 +9,7 @@ mod backup;
 mod duckdb;
 mod evolution;
 mod examples;
+mod full_disk;
 mod influxdb;
 mod lifecycle;
 mod mistakes;
