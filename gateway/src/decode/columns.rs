@@ -1,144 +1,211 @@
-//! One Arrow builder per column, fed with scalars that fit it.
+//! One column of rows being built, fed with scalars that fit it. Values can be taken back, so that a row is written into
+//! the columns while it is read and cut off again when it turns out to be malformed.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int8Builder, Int16Builder, Int32Builder, Int64Builder, LargeStringBuilder, NullArray, StringBuilder,
-    StringViewBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
-    new_null_array,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, BooleanBufferBuilder, Decimal128Array, NullArray,
+    NullBufferBuilder, PrimitiveArray, StringArray, new_null_array,
 };
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
 
 use super::value::Scalar;
+use crate::error::Result;
 
-/// Builds one column. Its variant and the [`super::value::Kind`] that reads its values come from the same data type.
-pub(crate) enum ColumnBuilder {
-    Text(StringBuilder),
-    TextView(StringViewBuilder),
-    LargeText(LargeStringBuilder),
-    Boolean(BooleanBuilder),
-    Int8(Int8Builder),
-    Int16(Int16Builder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    UInt8(UInt8Builder),
-    UInt16(UInt16Builder),
-    UInt32(UInt32Builder),
-    UInt64(UInt64Builder),
-    Float32(Float32Builder),
-    Float64(Float64Builder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Date(Date32Builder),
-    Decimal(Decimal128Builder),
-    Bytes(BinaryBuilder),
-    /// A type that only takes NULL; counts rows.
-    Nulls(DataType, usize),
+/// Builds one column. Its values and the [`super::value::Kind`] that reads them come from the same data type.
+#[derive(Debug)]
+pub(crate) struct ColumnBuilder {
+    data_type: DataType,
+    values: Values,
+    nulls: NullBufferBuilder,
 }
 
-/// Calls `$body` with the variant's builder; the rows of an unsupported type take `$nulls`.
-macro_rules! each_builder {
-    ($self:expr, $builder:ident => $body:expr, $count:ident, $data_type:ident => $nulls:expr) => {
-        match $self {
-            ColumnBuilder::Text($builder) => $body,
-            ColumnBuilder::TextView($builder) => $body,
-            ColumnBuilder::LargeText($builder) => $body,
-            ColumnBuilder::Boolean($builder) => $body,
-            ColumnBuilder::Int8($builder) => $body,
-            ColumnBuilder::Int16($builder) => $body,
-            ColumnBuilder::Int32($builder) => $body,
-            ColumnBuilder::Int64($builder) => $body,
-            ColumnBuilder::UInt8($builder) => $body,
-            ColumnBuilder::UInt16($builder) => $body,
-            ColumnBuilder::UInt32($builder) => $body,
-            ColumnBuilder::UInt64($builder) => $body,
-            ColumnBuilder::Float32($builder) => $body,
-            ColumnBuilder::Float64($builder) => $body,
-            ColumnBuilder::Timestamp($builder) => $body,
-            ColumnBuilder::Date($builder) => $body,
-            ColumnBuilder::Decimal($builder) => $body,
-            ColumnBuilder::Bytes($builder) => $body,
-            ColumnBuilder::Nulls($data_type, $count) => $nulls,
-        }
-    };
+/// Values as [`Scalar`] has them; a NULL has a place too.
+#[derive(Debug)]
+enum Values {
+    Texts(Bytes),
+    Bytes(Bytes),
+    Booleans(BooleanBufferBuilder),
+    Ints(Vec<i64>),
+    UInts(Vec<u64>),
+    Floats(Vec<f64>),
+    Decimals(Vec<i128>),
+    /// A type that only takes NULL.
+    Nothing,
+}
+
+/// Texts or bytes, one after the other.
+#[derive(Debug)]
+struct Bytes {
+    bytes: Vec<u8>,
+    /// Where each value begins; the last is where the next one will.
+    offsets: Vec<i32>,
+}
+
+impl Bytes {
+    fn new(rows: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self { bytes: Vec::with_capacity(rows * 8), offsets }
+    }
+
+    #[inline]
+    fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.offsets.push(i32::try_from(self.bytes.len()).expect("a body's texts are far below 2 GiB"));
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate(rows + 1);
+        self.bytes.truncate(self.offsets[rows] as usize);
+    }
+
+    fn into_parts(self) -> (OffsetBuffer<i32>, Buffer) {
+        (OffsetBuffer::new(self.offsets.into()), Buffer::from_vec(self.bytes))
+    }
 }
 
 impl ColumnBuilder {
     /// A builder with room for `rows`.
     pub(crate) fn new(data_type: &DataType, rows: usize) -> Self {
-        match data_type {
-            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(rows, rows * 8)),
-            DataType::Utf8View => Self::TextView(StringViewBuilder::with_capacity(rows)),
-            DataType::LargeUtf8 => Self::LargeText(LargeStringBuilder::with_capacity(rows, rows * 8)),
-            DataType::Boolean => Self::Boolean(BooleanBuilder::with_capacity(rows)),
-            DataType::Int8 => Self::Int8(Int8Builder::with_capacity(rows)),
-            DataType::Int16 => Self::Int16(Int16Builder::with_capacity(rows)),
-            DataType::Int32 => Self::Int32(Int32Builder::with_capacity(rows)),
-            DataType::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
-            DataType::UInt8 => Self::UInt8(UInt8Builder::with_capacity(rows)),
-            DataType::UInt16 => Self::UInt16(UInt16Builder::with_capacity(rows)),
-            DataType::UInt32 => Self::UInt32(UInt32Builder::with_capacity(rows)),
-            DataType::UInt64 => Self::UInt64(UInt64Builder::with_capacity(rows)),
-            DataType::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
-            DataType::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(data_type.clone()))
+        let values = match data_type {
+            DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => Values::Texts(Bytes::new(rows)),
+            DataType::Binary => Values::Bytes(Bytes::new(rows)),
+            DataType::Boolean => Values::Booleans(BooleanBufferBuilder::new(rows)),
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => Values::ints(rows),
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) | DataType::Date32 => Values::ints(rows),
+            DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64 => {
+                Values::UInts(Vec::with_capacity(rows))
             }
-            DataType::Date32 => Self::Date(Date32Builder::with_capacity(rows)),
-            DataType::Decimal128(..) => {
-                Self::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(data_type.clone()))
-            }
-            DataType::Binary => Self::Bytes(BinaryBuilder::with_capacity(rows, rows * 8)),
-            other => Self::Nulls(other.clone(), 0),
-        }
+            DataType::Float32 | DataType::Float64 => Values::Floats(Vec::with_capacity(rows)),
+            DataType::Decimal128(..) => Values::Decimals(Vec::with_capacity(rows)),
+            _ => Values::Nothing,
+        };
+        Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(rows) }
+    }
+
+    /// Rows in the column.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.nulls.len()
     }
 
     /// Appends a scalar that [`super::value::Kind::read`] made for this column; missing is NULL.
     #[inline]
     pub(crate) fn append(&mut self, scalar: &Scalar<'_>) {
-        match (&mut *self, scalar) {
-            (Self::Text(builder), Scalar::Text(text)) => builder.append_value(text),
-            (Self::Float64(builder), Scalar::Float(float)) => builder.append_value(*float),
-            (Self::Timestamp(builder), Scalar::Int(us)) => builder.append_value(*us),
-            (Self::Int64(builder), Scalar::Int(int)) => builder.append_value(*int),
-            (Self::Boolean(builder), Scalar::Bool(truth)) => builder.append_value(*truth),
-            (_, Scalar::Missing | Scalar::Null) => self.append_null(),
-            _ => self.append_rare(scalar),
-        }
-    }
-
-    fn append_null(&mut self) {
-        each_builder!(self, builder => builder.append_null(), count, _data_type => *count += 1);
-    }
-
-    /// Narrowing casts lose nothing: the reader checked the range.
-    fn append_rare(&mut self, scalar: &Scalar<'_>) {
-        match (self, scalar) {
-            (Self::TextView(builder), Scalar::Text(text)) => builder.append_value(text),
-            (Self::LargeText(builder), Scalar::Text(text)) => builder.append_value(text),
-            (Self::Int8(builder), Scalar::Int(int)) => builder.append_value(*int as i8),
-            (Self::Int16(builder), Scalar::Int(int)) => builder.append_value(*int as i16),
-            (Self::Int32(builder), Scalar::Int(int)) => builder.append_value(*int as i32),
-            (Self::Date(builder), Scalar::Int(days)) => builder.append_value(*days as i32),
-            (Self::UInt8(builder), Scalar::UInt(int)) => builder.append_value(*int as u8),
-            (Self::UInt16(builder), Scalar::UInt(int)) => builder.append_value(*int as u16),
-            (Self::UInt32(builder), Scalar::UInt(int)) => builder.append_value(*int as u32),
-            (Self::UInt64(builder), Scalar::UInt(int)) => builder.append_value(*int),
-            (Self::Float32(builder), Scalar::Float(float)) => builder.append_value(*float as f32),
-            (Self::Decimal(builder), Scalar::Decimal(decimal)) => builder.append_value(*decimal),
-            (Self::Bytes(builder), Scalar::Bytes(bytes)) => builder.append_value(bytes),
+        match (&mut self.values, scalar) {
+            (Values::Texts(texts), Scalar::Text(text)) => texts.push(text.as_bytes()),
+            (Values::Floats(floats), Scalar::Float(float)) => floats.push(*float),
+            (Values::Ints(ints), Scalar::Int(int)) => ints.push(*int),
+            (Values::Booleans(booleans), Scalar::Bool(truth)) => booleans.append(*truth),
+            (Values::UInts(ints), Scalar::UInt(int)) => ints.push(*int),
+            (Values::Decimals(decimals), Scalar::Decimal(decimal)) => decimals.push(*decimal),
+            (Values::Bytes(values), Scalar::Bytes(bytes)) => values.push(bytes),
+            (_, Scalar::Missing | Scalar::Null) => return self.append_null(),
             _ => unreachable!("the column's reader and builder come from one data type"),
         }
+        self.nulls.append_non_null();
     }
 
-    /// The column built so far.
-    pub(crate) fn finish(&mut self) -> ArrayRef {
-        each_builder!(self, builder => Arc::new(builder.finish()), count, data_type => {
-            let rows = std::mem::take(count);
-            match data_type {
-                DataType::Null => Arc::new(NullArray::new(rows)),
-                other => new_null_array(other, rows),
+    /// Appends a NULL.
+    pub(crate) fn append_null(&mut self) {
+        match &mut self.values {
+            Values::Texts(values) | Values::Bytes(values) => values.push(b""),
+            Values::Booleans(booleans) => booleans.append(false),
+            Values::Ints(ints) => ints.push(0),
+            Values::UInts(ints) => ints.push(0),
+            Values::Floats(floats) => floats.push(0.0),
+            Values::Decimals(decimals) => decimals.push(0),
+            Values::Nothing => {}
+        }
+        self.nulls.append_null();
+    }
+
+    /// The last value of a column of integers or times, unless it is NULL.
+    #[inline]
+    pub(crate) fn last_int(&self) -> Option<i64> {
+        let Values::Ints(ints) = &self.values else { return None };
+        ints.last().copied().filter(|_| self.nulls.is_valid(ints.len() - 1))
+    }
+
+    /// Takes back all but the first `rows`.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if self.len() <= rows {
+            return;
+        }
+        match &mut self.values {
+            Values::Texts(values) | Values::Bytes(values) => values.truncate(rows),
+            Values::Booleans(booleans) => booleans.truncate(rows),
+            Values::Ints(ints) => ints.truncate(rows),
+            Values::UInts(ints) => ints.truncate(rows),
+            Values::Floats(floats) => floats.truncate(rows),
+            Values::Decimals(decimals) => decimals.truncate(rows),
+            Values::Nothing => {}
+        }
+        self.nulls.truncate(rows);
+    }
+
+    /// The column. Narrowing casts lose nothing: the reader checked the range.
+    ///
+    /// # Errors
+    /// Only when Arrow refuses what has the column's type.
+    pub(crate) fn finish(self) -> Result<ArrayRef> {
+        let Self { data_type, values, nulls } = self;
+        let rows = nulls.len();
+        let nulls = nulls.build();
+        Ok(match (values, &data_type) {
+            (Values::Texts(texts), _) => {
+                let (offsets, bytes) = texts.into_parts();
+                let texts = Arc::new(StringArray::try_new(offsets, bytes, nulls)?) as ArrayRef;
+                if data_type == DataType::Utf8 { texts } else { cast(&texts, &data_type)? }
             }
+            (Values::Bytes(values), _) => {
+                let (offsets, bytes) = values.into_parts();
+                Arc::new(BinaryArray::try_new(offsets, bytes, nulls)?)
+            }
+            (Values::Booleans(booleans), _) => Arc::new(BooleanArray::new(booleans.build(), nulls)),
+            (Values::Ints(ints), DataType::Int8) => narrow::<Int8Type, _>(&ints, nulls, |int| int as i8),
+            (Values::Ints(ints), DataType::Int16) => narrow::<Int16Type, _>(&ints, nulls, |int| int as i16),
+            (Values::Ints(ints), DataType::Int32) => narrow::<Int32Type, _>(&ints, nulls, |int| int as i32),
+            (Values::Ints(ints), DataType::Date32) => narrow::<Date32Type, _>(&ints, nulls, |days| days as i32),
+            (Values::Ints(ints), DataType::Int64) => Arc::new(PrimitiveArray::<Int64Type>::new(ints.into(), nulls)),
+            (Values::Ints(ints), _) => {
+                let times = PrimitiveArray::<TimestampMicrosecondType>::new(ints.into(), nulls);
+                Arc::new(times.with_data_type(data_type))
+            }
+            (Values::UInts(ints), DataType::UInt8) => narrow::<UInt8Type, _>(&ints, nulls, |int| int as u8),
+            (Values::UInts(ints), DataType::UInt16) => narrow::<UInt16Type, _>(&ints, nulls, |int| int as u16),
+            (Values::UInts(ints), DataType::UInt32) => narrow::<UInt32Type, _>(&ints, nulls, |int| int as u32),
+            (Values::UInts(ints), _) => Arc::new(PrimitiveArray::<UInt64Type>::new(ints.into(), nulls)),
+            (Values::Floats(floats), DataType::Float32) => {
+                narrow::<Float32Type, _>(&floats, nulls, |float| float as f32)
+            }
+            (Values::Floats(floats), _) => Arc::new(PrimitiveArray::<Float64Type>::new(floats.into(), nulls)),
+            (Values::Decimals(decimals), _) => {
+                Arc::new(Decimal128Array::new(decimals.into(), nulls).with_data_type(data_type))
+            }
+            (Values::Nothing, DataType::Null) => Arc::new(NullArray::new(rows)),
+            (Values::Nothing, other) => new_null_array(other, rows),
         })
     }
+}
+
+impl Values {
+    fn ints(rows: usize) -> Self {
+        Self::Ints(Vec::with_capacity(rows))
+    }
+}
+
+fn narrow<T: ArrowPrimitiveType, V: Copy>(
+    values: &[V],
+    nulls: Option<NullBuffer>,
+    narrow: impl Fn(V) -> T::Native,
+) -> ArrayRef {
+    let values: Vec<T::Native> = values.iter().map(|value| narrow(*value)).collect();
+    Arc::new(PrimitiveArray::<T>::new(values.into(), nulls))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Decoded;
 use super::json_row::ObjectReader;
 use super::ndjson::not_utf8;
-use super::rows::{Rows, Scratch};
+use super::rows::Rows;
 use super::shape::RowShape;
 use crate::error::{Error, Result};
 
@@ -18,8 +18,7 @@ use crate::error::{Error, Result};
 /// The body is neither; nothing of it was taken.
 pub(crate) fn decode(shape: &Arc<RowShape>, body: &[u8], now_us: i64) -> Result<Decoded> {
     let mut rows = Rows::new(shape, 0, now_us);
-    let mut reader = ObjectReader::new(shape);
-    let mut scratch = Scratch::new(shape);
+    let mut reader = ObjectReader::default();
     let body = body.trim_ascii();
     let mut elements = Elements::new(body)?;
     let mut number = 0;
@@ -27,7 +26,7 @@ pub(crate) fn decode(shape: &Arc<RowShape>, body: &[u8], now_us: i64) -> Result<
         number += 1;
         match element {
             Ok(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => reader.take(number, text, &mut scratch, &mut rows),
+                Ok(text) => reader.take(number, text, &mut rows),
                 Err(error) => rows.reject(number, bytes, &not_utf8(&error)),
             },
             Err(reason) => rows.reject(number, elements.rest, reason),

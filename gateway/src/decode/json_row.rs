@@ -1,14 +1,32 @@
-//! One JSON object → one row. Rows of a stream name their columns in the same order nearly always: the order of the last
-//! row is the prediction for the next, checked by comparing the key's bytes.
+//! One JSON object → one row. Rows of a stream are nearly always written alike: the bytes between the values of one row
+//! (`,"ts":`, white space included) are the prediction for the next. The same bytes at the same place of an object mean
+//! the same, so that a match needs no reading; anything else is read, and predicted from then on.
 
+use super::json_gap::Gap;
 use super::json_scan::{Scanner, Unexpected};
-use super::rows::{Rows, Scratch};
-use super::shape::RowShape;
+use super::rows::Rows;
+use super::timestamp::{MAX_US, MIN_US};
+use super::value::{Kind, Scalar};
+
+/// Fields of a row that are predicted; rows with more are read all the same.
+const MAX_FIELDS: usize = 1024;
+/// A row that leaves out up to so many predicted fields is followed to where it goes on.
+const LOOK_AHEAD: usize = 16;
+/// A longer gap is mostly white space and not worth keeping.
+const MAX_GAP_BYTES: usize = 512;
 
 /// Reads objects of one stream.
+#[derive(Default)]
 pub(crate) struct ObjectReader {
-    /// Column of the n-th field of the last row; unknown fields have none.
-    order: Vec<Option<usize>>,
+    fields: Vec<Field>,
+}
+
+/// A field of the rows so far.
+struct Field {
+    /// What stands between the value before, or the start of the row, and this field's value.
+    gap: Gap,
+    /// `None` for a field that no column takes.
+    column: Option<usize>,
 }
 
 /// Why an object is no row.
@@ -24,49 +42,33 @@ impl From<Unexpected> for Problem {
 }
 
 impl ObjectReader {
-    pub(crate) fn new(shape: &RowShape) -> Self {
-        Self { order: (0..shape.columns.len()).map(Some).collect() }
-    }
-
     /// Takes the object in `text` into `rows`, or rejects it as line `line`.
     #[inline]
-    pub(crate) fn take<'a>(&mut self, line: u64, text: &'a str, scratch: &mut Scratch<'a>, rows: &mut Rows) {
-        scratch.clear();
+    pub(crate) fn take(&mut self, line: u64, text: &str, rows: &mut Rows) {
         let mut scanner = Scanner::new(text);
-        let read = self.read(&mut scanner, scratch, rows).map_err(|problem| match problem {
+        let read = self.read(&mut scanner, rows).map_err(|problem| match problem {
             Problem::Syntax(error) => scanner.explain(&error),
             Problem::Column(reason) => reason,
         });
-        rows.take(line, text.as_bytes(), scratch, read);
+        rows.end_row(line, text.as_bytes(), read);
     }
 
     #[inline]
-    fn read<'a>(
-        &mut self,
-        scanner: &mut Scanner<'a>,
-        scratch: &mut Scratch<'a>,
-        rows: &mut Rows,
-    ) -> Result<(), Problem> {
-        scanner.expect(b'{', "'{' of an object")?;
+    fn read(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Problem> {
         let mut wrong = None;
-        let mut field = 0;
-        if !scanner.skip(b'}') {
-            loop {
-                let column = self.column(field, scanner, rows)?;
-                scanner.expect(b':', "':' after a key")?;
-                let value = scanner.value()?;
-                if let Some(column) = column
-                    && let Err(reason) = scratch.set(rows.shape(), column, value)
-                {
-                    // Broken syntax further on is the better reason: read to the end.
-                    wrong.get_or_insert(reason);
+        let mut at = 0;
+        while let Some(column) = self.next_column(&mut at, scanner, rows)? {
+            match column {
+                Some(column) => {
+                    if let Err(reason) = read_value(column, scanner, rows)? {
+                        // Broken syntax further on is the better reason: read to the end.
+                        wrong.get_or_insert(reason);
+                    }
                 }
-                field += 1;
-                if !scanner.skip(b',') {
-                    break;
+                None => {
+                    scanner.value()?;
                 }
             }
-            scanner.expect(b'}', "',' or '}' after a value")?;
         }
         if scanner.peek().is_some() {
             return Err(scanner.unexpected("nothing after the object").into());
@@ -74,43 +76,99 @@ impl ObjectReader {
         wrong.map_or(Ok(()), |reason| Err(Problem::Column(reason)))
     }
 
-    /// The column that the next key names.
+    /// Steps to the value of the next field and tells its column; `None` at the end of the object. `at` is the field
+    /// that is predicted.
     #[inline]
-    fn column(
+    fn next_column(
         &mut self,
-        field: usize,
+        at: &mut usize,
         scanner: &mut Scanner<'_>,
         rows: &mut Rows,
-    ) -> Result<Option<usize>, Unexpected> {
-        if scanner.peek() == Some(b'"')
-            && let Some(&Some(predicted)) = self.order.get(field)
-            && scanner.skip_bytes(&rows.shape().columns[predicted].json_key)
-        {
-            return Ok(Some(predicted));
+    ) -> Result<Option<Option<usize>>, Unexpected> {
+        match self.fields.get(*at) {
+            Some(field) if scanner.skip_gap(&field.gap) => {
+                *at += 1;
+                if field.column.is_none() {
+                    rows.ignore_known_field();
+                }
+                return Ok(Some(field.column));
+            }
+            None if *at > 0 && scanner.skip_bytes(b"}") => return Ok(None),
+            _ => {}
         }
-        self.look_up(field, scanner, rows)
+        self.look_up(at, scanner, rows)
     }
 
+    /// The same without a prediction.
+    #[inline(never)]
     fn look_up(
         &mut self,
-        field: usize,
+        at: &mut usize,
         scanner: &mut Scanner<'_>,
         rows: &mut Rows,
-    ) -> Result<Option<usize>, Unexpected> {
+    ) -> Result<Option<Option<usize>>, Unexpected> {
+        let start = scanner.position();
+        if start == 0 {
+            scanner.expect(b'{', "'{' of an object")?;
+            if scanner.skip(b'}') {
+                return Ok(None);
+            }
+        } else if !scanner.skip(b',') {
+            scanner.expect(b'}', "',' or '}' after a value")?;
+            return Ok(None);
+        }
         let key = scanner.string()?;
         let column = rows.shape().column(&key);
         if column.is_none() {
             rows.ignore_field(&key);
         }
-        match self.order.get_mut(field) {
-            Some(order) => *order = column,
-            // Bounded, whatever a row throws at it.
-            None if field < 1024 => self.order.resize(field, None),
+        scanner.expect(b':', "':' after a key")?;
+        scanner.peek();
+        self.learn(at, scanner.since(start), column);
+        Ok(Some(column))
+    }
+
+    /// Predicts what was read.
+    fn learn(&mut self, at: &mut usize, gap: &[u8], column: Option<usize>) {
+        if gap.len() > MAX_GAP_BYTES {
+            return;
+        }
+        // A row may leave out fields, but what starts a row never stands in its middle.
+        if *at > 0 && column.is_some() {
+            let ahead = self.fields.iter().skip(*at).take(LOOK_AHEAD).position(|field| field.column == column);
+            *at += ahead.unwrap_or(0);
+        }
+        let field = Field { gap: Gap::new(gap), column };
+        match self.fields.get_mut(*at) {
+            Some(known) => *known = field,
+            None if *at < MAX_FIELDS => self.fields.push(field),
             None => {}
         }
-        if field == self.order.len() && field < 1024 {
-            self.order.push(column);
-        }
-        Ok(column)
+        *at += 1;
     }
+}
+
+/// Reads a value into its column; the reason to reject the row inside. The usual form of the usual types is read at
+/// once, any other as a [`super::value::Value`] first.
+#[inline]
+fn read_value(column: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Result<(), String>, Unexpected> {
+    let usual = match rows.kind(column) {
+        Kind::Text => scanner.plain_string().map(|text| Scalar::Text(text.into())),
+        Kind::Float64 => scanner.short_decimal().map(Scalar::Float),
+        Kind::Timestamp(unit) => {
+            let unit = *unit;
+            let in_range = |us: &i64| (MIN_US..=MAX_US).contains(us);
+            scanner.short_integer(|number| unit.to_us(number).filter(in_range)).map(Scalar::Int)
+        }
+        Kind::Int { min, max } => {
+            let range = *min..=*max;
+            scanner.short_integer(|number| Some(number).filter(|int| range.contains(int))).map(Scalar::Int)
+        }
+        _ => None,
+    };
+    if let Some(scalar) = usual {
+        return Ok(rows.put(column, &scalar));
+    }
+    let value = scanner.value()?;
+    Ok(rows.set(column, value))
 }

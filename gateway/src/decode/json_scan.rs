@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
+use super::json_gap::Gap;
+use super::number::{short_decimal, short_integer};
+use super::swar::{plain_bytes, word_at};
 use super::value::Value;
 
 /// Walks over a JSON text.
@@ -76,6 +79,54 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
+    /// Steps over the gap if it is next.
+    #[inline]
+    pub(crate) fn skip_gap(&mut self, gap: &Gap) -> bool {
+        let length = gap.matches(self.text.as_bytes(), self.at);
+        self.at += length.unwrap_or(0);
+        length.is_some()
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since a position.
+    pub(crate) fn since(&self, position: usize) -> &'a [u8] {
+        &self.text.as_bytes()[position..self.at]
+    }
+
+    /// The string that is next, if it is one without escapes.
+    #[inline]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        let end = self.plain_end(start);
+        if bytes.get(self.at) != Some(&b'"') || bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(&self.text[start..end])
+    }
+
+    /// The number that is next, if it is a plain decimal of few digits.
+    #[inline]
+    pub(crate) fn short_decimal(&mut self) -> Option<f64> {
+        let (number, length) = short_decimal(&self.text.as_bytes()[self.at..])?;
+        self.at += length;
+        Some(number)
+    }
+
+    /// The number that is next, if it is a whole one of few digits that `take` takes.
+    #[inline]
+    pub(crate) fn short_integer(&mut self, take: impl FnOnce(i64) -> Option<i64>) -> Option<i64> {
+        let (number, length) = short_integer(&self.text.as_bytes()[self.at..])?;
+        let taken = take(number)?;
+        self.at += length;
+        Some(taken)
+    }
+
     /// The next string, after white space.
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Unexpected> {
         self.expect(b'"', "a string")?;
@@ -107,19 +158,27 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string_rest(&mut self) -> Result<Cow<'a, str>, Unexpected> {
         let start = self.at;
-        let bytes = self.text.as_bytes();
+        self.at = self.plain_end(start);
+        match self.text.as_bytes().get(self.at) {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
+            }
+            Some(b'\\') => self.escaped_string(start),
+            Some(_) => Err(self.unexpected("no control character in a string")),
+            None => Err(self.unexpected("'\"' at the end of the string")),
+        }
+    }
+
+    /// Where from `at` on the first quote, backslash or control character is, or the end of the text.
+    #[inline]
+    fn plain_end(&self, mut at: usize) -> usize {
         loop {
-            self.at += plain_prefix(&bytes[self.at..]);
-            match bytes.get(self.at) {
-                Some(b'"') => {
-                    let text = &self.text[start..self.at];
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(text));
-                }
-                Some(b'\\') => return self.escaped_string(start),
-                Some(0..=0x1f) => return Err(self.unexpected("no control character in a string")),
-                Some(_) => self.at += 1,
-                None => return Err(self.unexpected("'\"' at the end of the string")),
+            let plain = plain_bytes(word_at(self.text.as_bytes(), at));
+            at += plain;
+            if plain < 8 {
+                return at;
             }
         }
     }
@@ -187,31 +246,6 @@ impl<'a> Scanner<'a> {
             _ => Err(self.unexpected("a valid array or object, at most 128 levels deep")),
         }
     }
-}
-
-/// How many bytes, eight at a time, are neither quote, backslash nor control character. May stop early, never late.
-/// The byte tests are those of "Bit Twiddling Hacks" (Sean Eron Anderson), *determine if a word has a byte less than n*.
-#[inline]
-fn plain_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut plain = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        let stops = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let stops = stops & HIGHS;
-        if stops != 0 {
-            // A borrow may mark bytes above the lowest mark, never below it: the lowest is exact.
-            return plain + (stops.trailing_zeros() / 8) as usize;
-        }
-        plain += 8;
-    }
-    plain
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod columns;
 mod csv;
 mod csv_record;
 mod json;
+mod json_gap;
 mod json_row;
 mod json_scan;
 mod line_point;
@@ -18,6 +19,7 @@ mod parallel;
 mod rejected;
 mod rows;
 mod shape;
+mod swar;
 mod timestamp;
 mod value;
 

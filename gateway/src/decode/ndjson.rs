@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use super::Decoded;
 use super::json_row::ObjectReader;
-use super::rows::{Rows, Scratch};
+use super::rows::Rows;
 use super::shape::RowShape;
 use crate::error::Result;
 
 /// Decodes lines; the first is line 1.
 pub(crate) fn decode(shape: &Arc<RowShape>, body: &[u8], now_us: i64) -> Result<Decoded> {
     let mut rows = Rows::new(shape, rows_expected(body), now_us);
-    let mut scratch = Scratch::new(shape);
-    let mut reader = ObjectReader::new(shape);
+    let mut reader = ObjectReader::default();
     let text = std::str::from_utf8(body).ok();
     let (mut start, mut line) = (0, 0);
     while start < body.len() {
@@ -21,7 +20,7 @@ pub(crate) fn decode(shape: &Arc<RowShape>, body: &[u8], now_us: i64) -> Result<
         // Checked once for the whole body where that holds; line by line where some line is at fault.
         match text.map_or_else(|| std::str::from_utf8(&body[start..end]), |text| Ok(&text[start..end])) {
             Ok(text) if is_blank(text) => {}
-            Ok(text) => reader.take(line, text.strip_suffix('\r').unwrap_or(text), &mut scratch, &mut rows),
+            Ok(text) => reader.take(line, text.strip_suffix('\r').unwrap_or(text), &mut rows),
             Err(error) => rows.reject(line, &body[start..end], &not_utf8(&error)),
         }
         start = end + 1;

@@ -1,37 +1,78 @@
 //! Numbers from text, exact: integers as they are, doubles rounded correctly.
 
+use super::swar::{digits, word_at};
+
 const POWERS_OF_TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const INTEGER_POWERS_OF_TEN: [u64; 16] = {
+    let mut powers = [1; 16];
+    let mut i = 1;
+    while i < 16 {
+        powers[i] = powers[i - 1] * 10;
+        i += 1;
+    }
+    powers
+};
 
 /// A finite double; `None` for anything else, `NaN` and infinities included.
-///
-/// Plain decimals of up to 15 digits take Clinger's fast path ("How to read floating point numbers accurately", 1990):
-/// digits and power of ten are both exact doubles, so that one division rounds correctly. The rest is the standard
-/// library's business.
 #[inline]
 pub(crate) fn parse_f64(text: &str) -> Option<f64> {
-    let bytes = text.as_bytes();
-    let (negative, digits) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, bytes),
-    };
-    let mut mantissa = 0_u64;
-    let mut point = None;
-    for (i, &byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' if i <= 15 => mantissa = mantissa * 10 + u64::from(byte - b'0'),
-            b'.' if point.is_none() => point = Some(i),
-            _ => return parse_f64_slow(text),
+    match short_decimal(text.as_bytes()) {
+        Some((number, length)) if length == text.len() => Some(number),
+        _ => parse_f64_slow(text),
+    }
+}
+
+/// The JSON number that `bytes` starts with and its length, if it has no exponent and at most 15 digits.
+///
+/// These take Clinger's fast path ("How to read floating point numbers accurately", 1990): digits and power of ten are
+/// both exact doubles, so that one division rounds correctly. The rest is the standard library's business.
+#[inline]
+pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let (whole_digits, mut mantissa) = short_digits(bytes, sign, 0)?;
+    let mut end = sign + whole_digits;
+    if whole_digits == 0 || (bytes[sign] == b'0' && whole_digits > 1) {
+        return None;
+    }
+    let mut fraction_digits = 0;
+    if bytes.get(end) == Some(&b'.') {
+        (fraction_digits, mantissa) = short_digits(bytes, end + 1, mantissa)?;
+        if fraction_digits == 0 {
+            return None;
         }
+        end += 1 + fraction_digits;
     }
-    let (count, fraction) = match point {
-        Some(at) => (digits.len() - 1, digits.len() - 1 - at),
-        None => (digits.len(), 0),
-    };
-    if count == 0 || count > 15 {
-        return parse_f64_slow(text);
+    if whole_digits + fraction_digits > 15 || matches!(bytes.get(end), Some(b'e' | b'E')) {
+        return None;
     }
-    let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction];
-    Some(if negative { -magnitude } else { magnitude })
+    let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction_digits];
+    Some((if sign == 1 { -magnitude } else { magnitude }, end))
+}
+
+/// The JSON integer that `bytes` starts with and its length, if it has at most 15 digits.
+#[inline]
+pub(crate) fn short_integer(bytes: &[u8]) -> Option<(i64, usize)> {
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let (count, number) = short_digits(bytes, sign, 0)?;
+    let end = sign + count;
+    if count == 0 || (bytes[sign] == b'0' && count > 1) || matches!(bytes.get(end), Some(b'.' | b'e' | b'E')) {
+        return None;
+    }
+    let number = i64::try_from(number).ok()?;
+    Some((if sign == 1 { -number } else { number }, end))
+}
+
+/// The digits from `at` on, at most 15, behind those that `before` has: how many, and their number.
+#[inline]
+fn short_digits(bytes: &[u8], at: usize, before: u64) -> Option<(usize, u64)> {
+    let (count, number) = digits(word_at(bytes, at));
+    if count < 8 {
+        return Some((count, before.wrapping_mul(INTEGER_POWERS_OF_TEN[count]).wrapping_add(number)));
+    }
+    let (more, rest) = digits(word_at(bytes, at + 8));
+    let number = number * INTEGER_POWERS_OF_TEN[more] + rest;
+    let count = 8 + more;
+    (count < 16).then(|| (count, before.wrapping_mul(INTEGER_POWERS_OF_TEN[count]).wrapping_add(number)))
 }
 
 #[cold]
@@ -42,18 +83,10 @@ fn parse_f64_slow(text: &str) -> Option<f64> {
 /// An integer without fraction or exponent; `None` for anything else.
 #[inline]
 pub(crate) fn parse_i64(text: &str) -> Option<i64> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() || bytes.len() > 18 || bytes[0] == b'-' {
-        return text.parse().ok();
+    match short_integer(text.as_bytes()) {
+        Some((number, length)) if length == text.len() => Some(number),
+        _ => text.parse().ok(),
     }
-    let mut int = 0_i64;
-    for &byte in bytes {
-        if !byte.is_ascii_digit() {
-            return text.parse().ok();
-        }
-        int = int * 10 + i64::from(byte - b'0');
-    }
-    Some(int)
 }
 
 #[cfg(test)]

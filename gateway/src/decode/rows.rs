@@ -1,4 +1,7 @@
 //! Collects the rows of one stream while a format is read: a row goes in whole or is rejected whole.
+//!
+//! A reader either fills a [`Scratch`] and has it taken, or writes the row into the columns value by value
+//! ([`Rows::set`]) and ends it ([`Rows::end_row`]), which saves a copy of each value.
 
 use std::sync::Arc;
 
@@ -9,7 +12,7 @@ use super::Decoded;
 use super::columns::ColumnBuilder;
 use super::rejected::RejectedRows;
 use super::shape::{EventTime, RowShape};
-use super::value::{Scalar, Value};
+use super::value::{Kind, Scalar, Value};
 use crate::error::Result;
 
 /// The row being read; holds no row when a reader starts the next one.
@@ -80,6 +83,8 @@ pub(crate) struct Rows {
     unknown_fields: u64,
     now_us: i64,
     latest_event_time_us: i64,
+    /// Columns that the row being written has set.
+    columns_set: usize,
 }
 
 impl Rows {
@@ -94,6 +99,7 @@ impl Rows {
             rejected: RejectedRows::default(),
             unknown_fields: 0,
             now_us,
+            columns_set: 0,
         }
     }
 
@@ -120,6 +126,87 @@ impl Rows {
         }
     }
 
+    /// What a column reads.
+    #[inline]
+    pub(crate) fn kind(&self, column: usize) -> &Kind {
+        &self.shape.columns[column].kind
+    }
+
+    /// Sets a column of the row being written.
+    ///
+    /// # Errors
+    /// The reason to reject the row: the column is set already, or takes no such value.
+    pub(crate) fn set(&mut self, column: usize, mut value: Value<'_>) -> Result<(), String> {
+        let named = &self.shape.columns[column];
+        let builder = &mut self.builders[column];
+        if builder.len() != self.count {
+            return Err(named.duplicate());
+        }
+        match named.kind.read(&mut value) {
+            Some(Scalar::Null) if !named.nullable => Err(named.mismatch(&value)),
+            Some(scalar) => {
+                builder.append(&scalar);
+                self.columns_set += 1;
+                Ok(())
+            }
+            None => Err(named.mismatch(&value)),
+        }
+    }
+
+    /// Sets a column of the row being written to a scalar of its kind.
+    ///
+    /// # Errors
+    /// The reason to reject the row: the column is set already.
+    #[inline]
+    pub(crate) fn put(&mut self, column: usize, scalar: &Scalar<'_>) -> Result<(), String> {
+        let builder = &mut self.builders[column];
+        if builder.len() != self.count {
+            return Err(self.shape.columns[column].duplicate());
+        }
+        builder.append(scalar);
+        self.columns_set += 1;
+        Ok(())
+    }
+
+    /// Takes the row being written, or rejects it: for what its reader found (`read`), for a column it lacks, or for an
+    /// event time too far ahead.
+    #[inline]
+    pub(crate) fn end_row(&mut self, line: u64, raw: &[u8], read: Result<(), String>) {
+        let complete = self.columns_set == self.builders.len();
+        self.columns_set = 0;
+        match read.and_then(|()| if complete { Ok(()) } else { self.fill_row() }).and_then(|()| self.check_event_time()) {
+            Ok(()) => self.count += 1,
+            Err(reason) => {
+                self.builders.iter_mut().for_each(|builder| builder.truncate(self.count));
+                self.rejected.push(line, &reason, raw);
+            }
+        }
+    }
+
+    /// NULL for the columns that the row being written has not set.
+    fn fill_row(&mut self) -> Result<(), String> {
+        for (column, builder) in self.shape.columns.iter().zip(&mut self.builders) {
+            if builder.len() == self.count {
+                if !column.nullable {
+                    return Err(column.missing());
+                }
+                builder.append_null();
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_event_time(&self) -> Result<(), String> {
+        if let Some(event_time) = self.shape.event_time
+            && let Some(us) = self.builders[event_time.column].last_int()
+            && us > self.latest_event_time_us
+        {
+            return Err(too_far_ahead(&self.shape, event_time, us, self.now_us));
+        }
+        Ok(())
+    }
+
     /// Rejects a row.
     pub(crate) fn reject(&mut self, line: u64, raw: &[u8], reason: &str) {
         self.rejected.push(line, reason, raw);
@@ -131,14 +218,19 @@ impl Rows {
         self.unknown_fields += 1;
     }
 
+    /// Counts a field that no column takes, of a name that was noted before.
+    pub(crate) fn ignore_known_field(&mut self) {
+        self.unknown_fields += 1;
+    }
+
     /// The rows; `lines` is how many lines they were read from.
     ///
     /// # Errors
     /// Only when Arrow refuses the columns, which have the schema's types.
-    pub(crate) fn finish(mut self, lines: u64) -> Result<Decoded> {
+    pub(crate) fn finish(self, lines: u64) -> Result<Decoded> {
         let mut rows = Vec::new();
         if self.count > 0 {
-            let columns = self.builders.iter_mut().map(ColumnBuilder::finish).collect();
+            let columns = self.builders.into_iter().map(ColumnBuilder::finish).collect::<Result<_>>()?;
             rows.push(RecordBatch::try_new(Arc::clone(self.shape.schema()), columns)?);
         }
         Ok(Decoded { rows, rejected: self.rejected, unknown_fields: self.unknown_fields, lines })

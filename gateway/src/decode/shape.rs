@@ -32,8 +32,6 @@ pub struct EventTime {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) name: String,
-    /// The name as a JSON key without escapes: `"name"`.
-    pub(crate) json_key: Vec<u8>,
     pub(crate) kind: Kind,
     pub(crate) nullable: bool,
     /// The type as SQL writes it.
@@ -46,7 +44,6 @@ impl RowShape {
     pub fn new(stream: &str, schema: SchemaRef, event_time: Option<EventTime>, unit: TimestampUnit) -> Self {
         let column = |field: &FieldRef| Column {
             name: field.name().clone(),
-            json_key: format!("\"{}\"", field.name()).into_bytes(),
             kind: Kind::of(field.data_type(), unit),
             nullable: field.is_nullable(),
             type_name: sql_type(field.data_type()),
