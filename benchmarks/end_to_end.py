@@ -9,16 +9,16 @@ all of that is done: the time is that of the process, from start to exit. DuckDB
 nothing. Needs the packages of scripts/requirements.txt.
 """
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import time
+
+from machine import report as described
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -135,12 +135,6 @@ def count_lines(path):
     return time.monotonic() - before
 
 
-def machine():
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": round(memory, 1), "kernel": platform.release()}
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--thermocline", required=True, type=pathlib.Path)
@@ -169,10 +163,7 @@ def main():
     shutil.rmtree(folder / "data", ignore_errors=True)
     import duckdb
     report = {
-        "date": datetime.date.today().isoformat(),
-        "machine": machine(),
-        "versions": {"thermocline": subprocess.run([options.thermocline, "--version"], capture_output=True, text=True).stdout.strip(),
-                     "duckdb": duckdb.__version__, "python": platform.python_version()},
+        **described(options.thermocline),
         "rows": options.rows,
         "input_bytes": input_file.stat().st_size,
         "limits": limits,
@@ -187,6 +178,7 @@ def main():
             for name, result in results.items()
         },
     }
+    report["versions"]["duckdb"] = duckdb.__version__
     text = json.dumps(report, indent=1)
     if options.output:
         options.output.write_text(text + "\n")

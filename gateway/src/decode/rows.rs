@@ -174,7 +174,8 @@ impl Rows {
     pub(crate) fn end_row(&mut self, line: u64, raw: &[u8], read: Result<(), String>) {
         let complete = self.columns_set == self.builders.len();
         self.columns_set = 0;
-        match read.and_then(|()| if complete { Ok(()) } else { self.fill_row() }).and_then(|()| self.check_event_time()) {
+        match read.and_then(|()| if complete { Ok(()) } else { self.fill_row() }).and_then(|()| self.check_event_time())
+        {
             Ok(()) => self.count += 1,
             Err(reason) => {
                 self.builders.iter_mut().for_each(|builder| builder.truncate(self.count));
