@@ -27,6 +27,8 @@ struct Run {
     durable_s: f64,
     sealed_s: f64,
     journal_cpu_s: f64,
+    /// Opening and creating the stream.
+    before: Vec<Step>,
     trace: Vec<Step>,
 }
 
@@ -41,7 +43,7 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize) -> Run {
         .iter()
         .map(|batch| RecordBatch::try_new(Arc::clone(stream.schema()), batch.columns().to_vec()).unwrap())
         .collect();
-    let _ = trace.take();
+    let before = trace.take();
     let mut waiting = VecDeque::new();
     let started = Instant::now();
     for batch in batches {
@@ -63,7 +65,7 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize) -> Run {
     let sealed_s = started.elapsed().as_secs_f64();
     log.close().await.unwrap();
     std::fs::remove_dir_all(dir.join("log")).unwrap();
-    Run { durable_s, sealed_s, journal_cpu_s, trace }
+    Run { durable_s, sealed_s, journal_cpu_s, before, trace }
 }
 
 #[tokio::main]
@@ -81,7 +83,7 @@ async fn main() {
         let mut trace = vec![];
         for _ in 0..ROUNDS {
             let run = durable(dir.path(), &batches, in_flight).await;
-            plain.push(replay_plainly(dir.path(), &run.trace));
+            plain.push(replay_plainly(dir.path(), &run.before, &run.trace));
             ours.push(run.durable_s);
             sealed.push(run.sealed_s);
             cpu.push(run.journal_cpu_s);

@@ -1,7 +1,7 @@
 //! NDJSON → Arrow columns on one core: the gateway's decoder beside the fastest Rust readers, on the same bytes.
 //!
-//! `cargo run --release --manifest-path benchmarks/json/Cargo.toml -- FILE [ROWS]` reads the first rows (1,000,000) of the
-//! workload (`benchmarks/workload.py`) in parts of 2 MiB, as the gateway does. The readers take turns; the figures are
+//! `cargo run --release --manifest-path benchmarks/json/Cargo.toml -- FILE [ROWS [READER]]` reads the first rows (1,000,000) of
+//! the workload (`benchmarks/workload.py`) in parts of 2 MiB, as the gateway does. The readers take turns; the figures are
 //! medians of nine rounds, in CPU time of the thread and in wall time.
 
 mod columns;
@@ -30,12 +30,15 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let file = arguments.next().expect("usage: json-peers FILE [ROWS]");
     let rows = arguments.next().map_or(1_000_000, |rows| rows.parse().expect("ROWS is a number"));
+    let only = arguments.next();
+    let readers: Vec<(&str, Reader)> =
+        READERS.into_iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)).collect();
     let body = first_lines(&file, rows);
     let parts = cut_at_lines(&body);
-    let mut cpu = vec![Vec::new(); READERS.len()];
+    let mut cpu = vec![Vec::new(); readers.len()];
     let mut wall = cpu.clone();
     for _ in 0..ROUNDS {
-        for (i, (name, read)) in READERS.iter().enumerate() {
+        for (i, (name, read)) in readers.iter().enumerate() {
             let (started, cpu_before) = (Instant::now(), thread_cpu_ns());
             let read: usize = parts.iter().map(|part| black_box(read(part))).sum();
             cpu[i].push((thread_cpu_ns() - cpu_before) as f64);
@@ -45,7 +48,7 @@ fn main() {
     }
     println!("{rows} rows, {} bytes; one thread, medians of {ROUNDS} rounds", body.len());
     println!("{:<24} {:>12} {:>14} {:>14} {:>8}", "reader", "CPU ns/row", "CPU M rows/s", "wall M rows/s", "MB/s");
-    for (i, (name, _)) in READERS.iter().enumerate() {
+    for (i, (name, _)) in readers.iter().enumerate() {
         let (cpu, wall) = (median(&mut cpu[i]), median(&mut wall[i]));
         let millions = |ns: f64| rows as f64 / ns * 1e3;
         let (per_row, mb) = (cpu / rows as f64, body.len() as f64 / cpu * 1e3);

@@ -1,6 +1,6 @@
 //! Numbers from text, exact: integers as they are, doubles rounded correctly.
 
-use super::swar::{digits, word_at};
+use super::swar::{digit_count, digits_value, without_byte, word_at};
 
 const POWERS_OF_TEN: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 const INTEGER_POWERS_OF_TEN: [u64; 16] = {
@@ -29,24 +29,44 @@ pub(crate) fn parse_f64(text: &str) -> Option<f64> {
 #[inline]
 pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
     let sign = usize::from(bytes.first() == Some(&b'-'));
-    let (whole_digits, mut mantissa) = short_digits(bytes, sign, 0)?;
-    let mut end = sign + whole_digits;
-    if whole_digits == 0 || (bytes[sign] == b'0' && whole_digits > 1) {
-        return None;
-    }
-    let mut fraction_digits = 0;
-    if bytes.get(end) == Some(&b'.') {
-        (fraction_digits, mantissa) = short_digits(bytes, end + 1, mantissa)?;
-        if fraction_digits == 0 {
-            return None;
-        }
-        end += 1 + fraction_digits;
-    }
-    if whole_digits + fraction_digits > 15 || matches!(bytes.get(end), Some(b'e' | b'E')) {
+    let word = word_at(bytes, sign);
+    let whole_digits = digit_count(word);
+    let (mantissa, fraction_digits, end) =
+        if (1..7).contains(&whole_digits) && bytes.get(sign + whole_digits) == Some(&b'.') {
+            // Usual readings fit a word: all of their digits are read at once.
+            let joined = without_byte(word, whole_digits);
+            let digits = digit_count(joined);
+            let end = sign + digits + 1;
+            if digits == 7 && bytes.get(end).is_some_and(u8::is_ascii_digit) {
+                long_decimal(bytes, sign)?
+            } else {
+                (digits_value(joined, digits), digits - whole_digits, end)
+            }
+        } else {
+            long_decimal(bytes, sign)?
+        };
+    let ends_early = bytes.get(end - 1) == Some(&b'.');
+    let leading_zero = word as u8 == b'0' && whole_digits > 1;
+    if ends_early || leading_zero || matches!(bytes.get(end), Some(b'e' | b'E')) {
         return None;
     }
     let magnitude = mantissa as f64 / POWERS_OF_TEN[fraction_digits];
     Some((if sign == 1 { -magnitude } else { magnitude }, end))
+}
+
+/// The digits of the number that begins at `at`, point left out, how many stand behind the point, and where it ends;
+/// at most 15 digits.
+fn long_decimal(bytes: &[u8], at: usize) -> Option<(u64, usize, usize)> {
+    let (whole_digits, whole) = short_digits(bytes, at, 0)?;
+    let end = at + whole_digits;
+    if whole_digits == 0 {
+        return None;
+    }
+    if bytes.get(end) != Some(&b'.') {
+        return Some((whole, 0, end));
+    }
+    let (fraction_digits, mantissa) = short_digits(bytes, end + 1, whole)?;
+    (whole_digits + fraction_digits <= 15).then_some((mantissa, fraction_digits, end + 1 + fraction_digits))
 }
 
 /// The JSON integer that `bytes` starts with and its length, if it has at most 15 digits.
@@ -65,12 +85,15 @@ pub(crate) fn short_integer(bytes: &[u8]) -> Option<(i64, usize)> {
 /// The digits from `at` on, at most 15, behind those that `before` has: how many, and their number.
 #[inline]
 fn short_digits(bytes: &[u8], at: usize, before: u64) -> Option<(usize, u64)> {
-    let (count, number) = digits(word_at(bytes, at));
+    let word = word_at(bytes, at);
+    let count = digit_count(word);
+    let number = digits_value(word, count);
     if count < 8 {
         return Some((count, before.wrapping_mul(INTEGER_POWERS_OF_TEN[count]).wrapping_add(number)));
     }
-    let (more, rest) = digits(word_at(bytes, at + 8));
-    let number = number * INTEGER_POWERS_OF_TEN[more] + rest;
+    let rest = word_at(bytes, at + 8);
+    let more = digit_count(rest);
+    let number = number * INTEGER_POWERS_OF_TEN[more] + digits_value(rest, more);
     let count = 8 + more;
     (count < 16).then(|| (count, before.wrapping_mul(INTEGER_POWERS_OF_TEN[count]).wrapping_add(number)))
 }

@@ -43,21 +43,35 @@ pub(crate) fn plain_bytes(word: u64) -> usize {
     ((stops & HIGHS).trailing_zeros() / 8) as usize
 }
 
-/// The digits at the start: how many, and their number.
+/// How many digits are at the start.
 #[inline]
-pub(crate) fn digits(word: u64) -> (usize, u64) {
+pub(crate) fn digit_count(word: u64) -> usize {
     let digits = word ^ (ONES * b'0' as u64);
     // Adding 0x76 sets the high bit of what is above nine; a carry only reaches bytes above one that is marked.
     let others = (digits.wrapping_add(ONES * 0x76) | digits) & HIGHS;
-    let count = (others.trailing_zeros() / 8) as usize;
-    // Moved to the end, with zeros before them. Two steps, because a shift by all 64 bits is none.
-    let unused_bits = 64 - 8 * count as u32;
-    let digits = if count == 0 { 0 } else { digits << unused_bits };
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    (others.trailing_zeros() / 8) as usize
+}
+
+/// The number that the first `count` bytes are the digits of.
+#[inline]
+pub(crate) fn digits_value(word: u64, count: usize) -> u64 {
     const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    if count == 0 {
+        return 0;
+    }
+    // Moved to the end, with zeros before them.
+    let digits = (word ^ (ONES * b'0' as u64)) << (64 - 8 * count);
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let high = (pairs & PAIRS).wrapping_mul(0x000f_4240_0000_0064);
     let low = ((pairs >> 16) & PAIRS).wrapping_mul(0x0000_2710_0000_0001);
-    (count, high.wrapping_add(low) >> 32)
+    high.wrapping_add(low) >> 32
+}
+
+/// The word without its byte `at`, those behind it moved up, and a zero at the end.
+#[inline]
+pub(crate) fn without_byte(word: u64, at: usize) -> u64 {
+    let before = (1_u64 << (8 * at)) - 1;
+    (word & before) | ((word >> 8) & !before)
 }
 
 #[cfg(test)]
@@ -81,8 +95,17 @@ mod tests {
             let is_whole = count == 8 || !after[0].is_ascii_digit();
             bytes.extend(after);
             if is_whole {
-                prop_assert_eq!(digits(word_at(&bytes, 0)), (count, wanted));
+                let word = word_at(&bytes, 0);
+                prop_assert_eq!((digit_count(word), digits_value(word, count)), (count, wanted));
             }
+        }
+
+        #[test]
+        fn takes_a_byte_out(bytes: [u8; 8], at in 0_usize..8) {
+            let mut expected = bytes.to_vec();
+            expected.remove(at);
+            expected.push(0);
+            prop_assert_eq!(without_byte(u64::from_le_bytes(bytes), at).to_le_bytes().to_vec(), expected);
         }
 
         #[test]

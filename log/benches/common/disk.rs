@@ -1,10 +1,10 @@
 //! Disks around the operating system's: one that writes down what the journal did, one that is slow.
 
 use std::any::Any;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,13 @@ use thermocline_log::{DirEntry, Disk, DiskFile, OsDisk};
 pub enum Step {
     /// A file was begun, with so many bytes set aside.
     Allocate(u64),
-    /// So many bytes were appended.
-    Write(u64),
+    /// Bytes were written.
+    Write {
+        /// Where in the file.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
     /// The file was synced.
     Sync,
 }
@@ -34,7 +39,7 @@ pub struct WatchedDisk<W>(pub Arc<W>);
 #[derive(Debug)]
 struct WatchedFile<W> {
     watch: Arc<W>,
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: Arc<dyn DiskFile>,
 }
 
@@ -91,7 +96,8 @@ impl<W: Watch> DiskFile for WatchedFile<W> {
     }
 
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.watch.step(&self.path, Step::Write(parts.iter().map(|part| part.len() as u64).sum()));
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        self.watch.step(&self.path, Step::Write { offset, bytes });
         self.file.write_all_at(parts, offset)
     }
 
@@ -133,38 +139,58 @@ impl JournalTrace {
     }
 }
 
-/// Bytes and syncs of a trace.
-pub fn totals(trace: &[Step]) -> (u64, usize) {
-    let bytes = trace.iter().map(|step| if let Step::Write(bytes) = step { *bytes } else { 0 }).sum();
-    (bytes, trace.iter().filter(|step| **step == Step::Sync).count())
+fn written(step: &Step) -> u64 {
+    if let Step::Write { bytes, .. } = step { *bytes } else { 0 }
 }
 
-/// Does the same with plain files and nothing else: seconds.
-pub fn replay_plainly(folder: &Path, trace: &[Step]) -> f64 {
-    let path = |number: usize| folder.join(format!("plain-{number}"));
-    let largest = trace.iter().map(|step| if let Step::Write(bytes) = step { *bytes } else { 0 }).max().unwrap_or(0);
-    let block = vec![7; usize::try_from(largest).unwrap()];
-    let create = |number| OpenOptions::new().write(true).create(true).truncate(true).open(path(number)).unwrap();
-    let mut files = 0;
-    let (mut file, mut at) = (create(files), 0);
+/// Bytes and syncs of a trace.
+pub fn totals(trace: &[Step]) -> (u64, usize) {
+    (trace.iter().map(written).sum(), trace.iter().filter(|step| **step == Step::Sync).count())
+}
+
+/// Does the same with plain files and nothing else: seconds. What was done `before` is done too, but not timed.
+pub fn replay_plainly(folder: &Path, before: &[Step], trace: &[Step]) -> f64 {
+    let largest = before.iter().chain(trace).map(written).max().unwrap_or(0);
+    let mut plain = PlainFiles { folder, files: Vec::new(), block: vec![7; usize::try_from(largest).unwrap()] };
+    before.iter().for_each(|step| plain.step(*step));
     let started = Instant::now();
-    for step in trace {
+    trace.iter().for_each(|step| plain.step(*step));
+    let seconds = started.elapsed().as_secs_f64();
+    plain.remove();
+    seconds
+}
+
+struct PlainFiles<'a> {
+    folder: &'a Path,
+    files: Vec<File>,
+    block: Vec<u8>,
+}
+
+impl PlainFiles<'_> {
+    fn path(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("plain-{number}"))
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Step::Allocate(bytes) = step {
+            let path = self.path(self.files.len());
+            let file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+            self.files.push(file);
+            return;
+        }
+        let file = self.files.last().expect("a journal file is allocated before it is written");
         match step {
-            Step::Allocate(bytes) => {
-                files += 1;
-                (file, at) = (create(files), 0);
-                rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, *bytes).unwrap();
+            Step::Write { offset, bytes } => {
+                file.write_all_at(&self.block[..usize::try_from(bytes).unwrap()], offset).unwrap();
             }
-            Step::Write(bytes) => {
-                file.write_all_at(&block[..usize::try_from(*bytes).unwrap()], at).unwrap();
-                at += bytes;
-            }
-            Step::Sync => file.sync_data().unwrap(),
+            _ => file.sync_data().unwrap(),
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    (0..=files).for_each(|number| std::fs::remove_file(path(number)).unwrap());
-    seconds
+
+    fn remove(self) {
+        (0..self.files.len()).for_each(|number| std::fs::remove_file(self.path(number)).unwrap());
+    }
 }
 
 /// Lets so many bytes a second through, journal and segments together.
@@ -184,7 +210,7 @@ impl Throttle {
 
 impl Watch for Throttle {
     fn step(&self, _: &Path, step: Step) {
-        let Step::Write(bytes) = step else { return };
+        let Step::Write { bytes, .. } = step else { return };
         let until = {
             let mut idle_at = self.idle_at.lock().unwrap();
             let until = (*idle_at).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
