@@ -18,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 use thermocline_log::{Log, LogOptions, StreamSpec};
 
 use crate::common::disk::{JournalTrace, WatchedDisk, totals};
-use crate::common::{Readings, append, folder, heading, thread_cpu_seconds};
+use crate::common::{Readings, append, folder, heading, own_cpu_seconds, thread_cpu_seconds};
 
 const SECONDS: usize = 20;
 const BATCH_ROWS: usize = 1000;
@@ -29,12 +29,12 @@ fn plain_parquet(batches: &[RecordBatch]) -> f64 {
     let level = ZstdLevel::try_new(1).unwrap();
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), Some(properties)).unwrap();
-    let started = Instant::now();
+    let before = own_cpu_seconds();
     for batch in batches {
         writer.write(batch).unwrap();
     }
     writer.close().unwrap();
-    started.elapsed().as_secs_f64()
+    own_cpu_seconds() - before
 }
 
 #[tokio::main]

@@ -96,7 +96,7 @@ impl ColumnBuilder {
     }
 
     /// Appends a scalar that [`super::value::Kind::read`] made for this column; missing is NULL.
-    #[inline]
+    #[inline(always)] // the scalar's variant is known where it matters, which decides most of it
     pub(crate) fn append(&mut self, scalar: &Scalar<'_>) {
         match (&mut self.values, scalar) {
             (Values::Texts(texts), Scalar::Text(text)) => texts.push(text.as_bytes()),

@@ -2,6 +2,8 @@
 //! (`,"ts":`, white space included) are the prediction for the next. The same bytes at the same place of an object mean
 //! the same, so that a match needs no reading; anything else is read, and predicted from then on.
 
+use std::borrow::Cow;
+
 use super::json_gap::Gap;
 use super::json_scan::{Scanner, Unexpected};
 use super::rows::Rows;
@@ -148,27 +150,40 @@ impl ObjectReader {
     }
 }
 
-/// Reads a value into its column; the reason to reject the row inside. The usual form of the usual types is read at
-/// once, any other as a [`super::value::Value`] first.
-#[inline]
+/// Reads a value into its column; the reason to reject the row inside. The usual form of the usual types goes there at
+/// once, any other is read as a [`super::value::Value`] first.
+#[inline(always)]
 fn read_value(column: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Result<(), String>, Unexpected> {
-    let usual = match rows.kind(column) {
-        Kind::Text => scanner.plain_string().map(|text| Scalar::Text(text.into())),
-        Kind::Float64 => scanner.short_decimal().map(Scalar::Float),
+    match *rows.kind(column) {
+        Kind::Text => {
+            if let Some(text) = scanner.plain_string() {
+                return Ok(rows.put(column, &Scalar::Text(Cow::Borrowed(text))));
+            }
+        }
+        Kind::Float64 => {
+            if let Some(number) = scanner.short_decimal() {
+                return Ok(rows.put(column, &Scalar::Float(number)));
+            }
+        }
         Kind::Timestamp(unit) => {
-            let unit = *unit;
-            let in_range = |us: &i64| (MIN_US..=MAX_US).contains(us);
-            scanner.short_integer(|number| unit.to_us(number).filter(in_range)).map(Scalar::Int)
+            let to_us = |number| unit.to_us(number).filter(|us| (MIN_US..=MAX_US).contains(us));
+            if let Some(us) = scanner.short_integer(to_us) {
+                return Ok(rows.put(column, &Scalar::Int(us)));
+            }
         }
         Kind::Int { min, max } => {
-            let range = *min..=*max;
-            scanner.short_integer(|number| Some(number).filter(|int| range.contains(int))).map(Scalar::Int)
+            let in_range = |int| Some(int).filter(|int| (min..=max).contains(int));
+            if let Some(int) = scanner.short_integer(in_range) {
+                return Ok(rows.put(column, &Scalar::Int(int)));
+            }
         }
-        _ => None,
-    };
-    if let Some(scalar) = usual {
-        return Ok(rows.put(column, &scalar));
+        _ => {}
     }
+    read_any_value(column, scanner, rows)
+}
+
+#[inline(never)]
+fn read_any_value(column: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Result<(), String>, Unexpected> {
     let value = scanner.value()?;
     Ok(rows.set(column, value))
 }

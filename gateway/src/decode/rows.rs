@@ -157,7 +157,7 @@ impl Rows {
     ///
     /// # Errors
     /// The reason to reject the row: the column is set already.
-    #[inline]
+    #[inline(always)] // the scalar's variant is known where this is called, which decides most of it
     pub(crate) fn put(&mut self, column: usize, scalar: &Scalar<'_>) -> Result<(), String> {
         let builder = &mut self.builders[column];
         if builder.len() != self.count {

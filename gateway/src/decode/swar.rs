@@ -11,21 +11,26 @@ const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
 /// The eight bytes from `at` on.
 #[inline]
 pub(crate) fn word_at(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.first_chunk().map_or_else(|| u64::from_le_bytes(padded(rest)), |word| u64::from_le_bytes(*word))
+    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(word) => u64::from_le_bytes(*word),
+        None => u64::from_le_bytes(padded(bytes, at)),
+    }
 }
 
 /// The sixteen bytes from `at` on.
 #[inline]
 pub(crate) fn wide_word_at(bytes: &[u8], at: usize) -> u128 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.first_chunk().map_or_else(|| u128::from_le_bytes(padded(rest)), |word| u128::from_le_bytes(*word))
+    match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(word) => u128::from_le_bytes(*word),
+        None => u128::from_le_bytes(padded(bytes, at)),
+    }
 }
 
-#[inline]
-fn padded<const N: usize>(rest: &[u8]) -> [u8; N] {
+/// What is left of the bytes, with zeros behind.
+#[inline(never)]
+fn padded<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut word = [0; N];
-    for (to, from) in word.iter_mut().zip(rest) {
+    for (to, from) in word.iter_mut().zip(bytes.get(at..).unwrap_or_default()) {
         *to = *from;
     }
     word

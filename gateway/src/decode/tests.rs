@@ -394,7 +394,43 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Rows as programs write them: alike but for fields that are missing, moved, unknown or there twice, and white space.
+fn reading() -> impl Strategy<Value = Vec<u8>> {
+    let fields = [
+        r#""device_id"_:_"dev-0001""#,
+        r#""ts"_:_1000"#,
+        r#""temperature"_:_-20.125"#,
+        r#""count"_:_7"#,
+        r#""ok"_:_true"#,
+        r#""status"_:_"a \"quoted\" text""#,
+        r#""extra"_:_{"deep":[1]}"#,
+        r#""device_id"_:_null"#,
+    ];
+    let all = || fields.map(str::to_owned).to_vec();
+    let order = prop_oneof![
+        4 => Just(all()[..6].to_vec()),
+        3 => prop::sample::subsequence(all(), 2..7),
+        1 => Just(all()).prop_shuffle(),
+    ];
+    let space = prop::sample::select(vec!["", " ", "\t"]);
+    (order, space)
+        .prop_map(|(fields, space)| format!("{{{}}}", fields.join(&format!(",{space}"))).replace('_', space).into())
+}
+
 proptest! {
+    #[test]
+    fn a_row_means_the_same_after_any_others(lines in prop::collection::vec(prop_oneof![3 => reading(), 1 => line()], 0..20)) {
+        prop_assume!(lines.iter().all(|line| !line.contains(&b'\n')));
+        let together = decode_text(Format::Ndjson, lines.join(&b'\n'));
+        let alone: Vec<_> = lines.iter().map(|line| decode_text(Format::Ndjson, line)).collect();
+        prop_assert_eq!(rows(&together), alone.iter().flat_map(rows).collect::<Vec<_>>());
+        prop_assert_eq!(together.unknown_fields, alone.iter().map(|decoded| decoded.unknown_fields).sum::<u64>());
+        let expected: Vec<_> = alone.iter().flat_map(|decoded| reasons(decoded).into_iter().map(|(_, reason)| reason)).collect();
+        let found: Vec<_> = reasons(&together).into_iter().map(|(_, reason)| reason).collect();
+        prop_assert_eq!(&found[..], &expected[..found.len()]);
+        prop_assert_eq!(together.rejected.len(), expected.len());
+    }
+
     #[test]
     fn ndjson_rows_in_are_rows_out(lines in prop::collection::vec(line(), 0..20)) {
         let lines: Vec<_> = lines.into_iter().filter(|line| !line.contains(&b'\n')).collect();

@@ -153,6 +153,12 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
+/// CPU seconds of this thread.
+pub fn own_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<u64>().unwrap() as f64 / 1e9
+}
+
 /// CPU seconds of this process's threads whose name starts so.
 pub fn thread_cpu_seconds(name: &str) -> f64 {
     let mut ns = 0;
