@@ -131,8 +131,7 @@ pub(crate) fn encode_identity(log_id: u64) -> [u8; IDENTITY_BYTES] {
     bytes
 }
 
-fn create_identity(disk: &dyn Disk, dir: &Path, now_ms: i64) -> Result<u64> {
-    let log_id = RandomState::new().hash_one(now_ms);
+fn create_identity(disk: &dyn Disk, dir: &Path, log_id: u64) -> Result<u64> {
     let bytes = encode_identity(log_id);
     let path = dir.join(IDENTITY_FILE);
     let temporary = dir.join(format!("{IDENTITY_FILE}.tmp"));
@@ -186,7 +185,10 @@ impl Loading<'_> {
                         }
                         None if *schema_version == FIRST_SCHEMA_VERSION => self.define(*id, spec, frame.checkpoint)?,
                         None => {
-                            return Err(damaged(format!("stream {} begins with schema version {schema_version}", id.0)));
+                            return Err(damaged(format!(
+                                "stream {} begins with schema version {schema_version}",
+                                id.0
+                            )));
                         }
                     }
                 }

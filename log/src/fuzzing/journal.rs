@@ -9,6 +9,7 @@ use super::disk::MemoryDisk;
 use crate::journal::{self, FRAME_HEADER_BYTES, FileHeader, FrameHeader, Position, path_of};
 use crate::open::{IDENTITY_FILE, Opened, encode_identity, open};
 use crate::options::LogOptions;
+use crate::surroundings::draw_log_id;
 
 /// Bytes before the content of the files: a bit for each header that is left as it is, and where the second file begins.
 pub(super) const PREFIX_BYTES: usize = 12;
@@ -40,9 +41,9 @@ pub fn journal(data: &[u8]) {
         assert_named(&error);
     }
     let options = LogOptions { disk: Arc::new(disk), ..LogOptions::default() };
-    match open(dir, &options) {
+    match open(dir, &options, draw_log_id) {
         Ok(opened) => {
-            let again = open(dir, &options).expect("what was opened opens again");
+            let again = open(dir, &options, draw_log_id).expect("what was opened opens again");
             assert_eq!(held(&again), held(&opened));
         }
         Err(error) => assert_named(&error),
@@ -55,7 +56,7 @@ fn held(opened: &Opened) -> String {
     for stream in opened.catalog.entries() {
         text += &format!("{:?}", stream.stream);
         for partition in &stream.partitions {
-            text += &format!("{:?} {:?}", partition.range(), partition.snapshot().tail);
+            text += &format!("{:?} {:?}", partition.range(), partition.at_this_instant().1);
         }
     }
     text

@@ -25,7 +25,7 @@ pub fn segment(data: &[u8]) {
     disk.put(&path, content.to_vec());
     let segment = Segment::new(Arc::new(disk), path, name, content.len() as u64);
     let partition = Arc::new(Partition::new(StreamId(1), 0, start, vec![Arc::new(segment)]));
-    let stream = Stream { id: StreamId(1), spec: Arc::new(StreamSpec::new("fuzzed", batch.schema())) };
+    let stream = Stream::new(StreamId(1), StreamSpec::new("fuzzed", batch.schema()));
     let columns = batch.num_columns();
     let projection = match usize::from(*projection) {
         0 => None,

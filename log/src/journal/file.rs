@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
-use crate::error::{Result, io_error};
+use crate::error::{Error, Result, io_error};
 use crate::journal::format::{FILE_HEADER_BYTES, FileHeader, Position};
 
 const EXTENSION: &str = ".wal";
@@ -47,11 +47,10 @@ impl JournalFile {
         let path = path_of(folder, header.sequence);
         let file = disk.create(&path).map_err(io_error("create journal file", &path))?;
         let mut journal = Self { path, sequence: header.sequence, file, end: 0, capacity };
-        journal.fill(disk, folder, header, first_frame).inspect_err(|_| {
-            // Best effort: what stays behind holds nothing acknowledged and is replaced by the next attempt.
-            let _ = disk.remove(&journal.path);
-        })?;
-        Ok(journal)
+        match journal.fill(disk, folder, header, first_frame) {
+            Ok(()) => Ok(journal),
+            Err(error) => Err(journal.unmade(disk, folder, error)),
+        }
     }
 
     fn fill(&mut self, disk: &dyn Disk, folder: &Path, header: &FileHeader, first_frame: &[&[u8]]) -> Result<()> {
@@ -62,6 +61,18 @@ impl JournalFile {
         self.end = parts.iter().map(|part| part.len() as u64).sum();
         self.sync()?;
         disk.sync_dir(folder).map_err(io_error("sync directory", folder))
+    }
+
+    /// Removes a file that could not be made, for good: come back after a power loss, it would stand for groups that the
+    /// file before it goes on with. On a full disk this is what decides whether the journal may go on.
+    fn unmade(&self, disk: &dyn Disk, folder: &Path, error: Error) -> Error {
+        let removed = disk.remove(&self.path).and_then(|()| disk.sync_dir(folder));
+        match (removed, error) {
+            (Err(source), Error::Full { .. }) => {
+                Error::Io { action: "remove unfinished journal file", path: self.path.clone(), source }
+            }
+            (_, error) => error,
+        }
     }
 
     /// Where the next frame goes.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::arbitrary::any_batches;
 use crate::fuzzing::MemoryDisk;
+use crate::stream::{Stream, StreamId, StreamSpec};
 
 const START: u64 = 1 << 40;
 
@@ -23,7 +24,8 @@ fn write(batches: &[RecordBatch]) -> Arc<Segment> {
 
 fn read(segment: &Arc<Segment>, batches: &[RecordBatch], offset: u64, columns: Option<&[usize]>) -> RecordBatch {
     let schema = batches[0].schema();
-    let mut reader = SegmentReader::open(segment, &schema, offset, columns).unwrap();
+    let stream = Stream::new(StreamId(1), StreamSpec::new("numbers", Arc::clone(&schema)));
+    let mut reader = SegmentReader::open(segment, &stream, offset, columns).unwrap();
     let mut found = Vec::new();
     while let Some(batch) = reader.next().unwrap() {
         found.push(batch);

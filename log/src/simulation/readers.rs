@@ -25,8 +25,9 @@ struct Following {
 
 impl Readers {
     pub(super) fn clear(&self) {
-        self.following.borrow_mut().clear();
-        self.snapshots.borrow_mut().clear();
+        // Taken out first: a file may go with its last reader, and readers read on in the middle of that.
+        drop(self.following.take());
+        drop(self.snapshots.take());
     }
 }
 

@@ -408,5 +408,6 @@ fn draw_options(kind: Kind, random: &mut Random, clock: &Arc<ManualClock>) -> Lo
         journal_file_bytes: random.pick(&[1 << 10, 4 << 10, 16 << 10]),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         disk: Arc::new(crate::disk::OsDisk),
+        ..LogOptions::default()
     }
 }
