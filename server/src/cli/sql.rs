@@ -6,6 +6,8 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
 use arrow::util::pretty::pretty_format_batches;
 use thermocline::Error;
 
@@ -99,7 +101,7 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch], out: &mut Vec<u8>) -> Resu
 }
 
 fn json(batches: &[RecordBatch], out: &mut Vec<u8>) -> Result<(), arrow::error::ArrowError> {
-    let mut writer = arrow::json::LineDelimitedWriter::new(out);
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
     writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
     writer.finish()
 }
