@@ -9,10 +9,14 @@ use crate::intake;
 use crate::route::split_by_key;
 use crate::simulation::Kind;
 use crate::simulation::disk::Op;
-use crate::simulation::model::{Asked, Change, SMALL_RETENTION_BYTES};
+use crate::simulation::ids::{Id, PRODUCERS};
+use crate::simulation::model::{Appended, Asked, Change, Contents, SMALL_RETENTION_BYTES};
 use crate::simulation::rows;
 use crate::simulation::world::World;
 use crate::stream::{Retention, StreamId, StreamSpec};
+
+/// Most commits that may be made again.
+const MAX_IDENTIFIED: usize = 8;
 
 impl World {
     /// One thing after the other; afterwards the log is open.
@@ -44,8 +48,9 @@ impl World {
             58..68 => self.move_clock(),
             68..82 => self.read(),
             82..88 => self.define(),
-            88..92 => self.check_whole(),
-            92..95 => self.check_locked(),
+            88..91 => self.check_whole(),
+            91..93 => self.check_locked(),
+            93..95 => self.back_up(),
             95..97 => self.close(),
             _ => self.crash(self.draw_crash()),
         }
@@ -117,7 +122,14 @@ impl World {
     }
 
     fn commit(&self) {
-        let Some(log) = self.log() else { return };
+        let again = {
+            let (mut random, identified) = (self.random.borrow_mut(), self.identified.borrow());
+            (!identified.is_empty() && random.percent(15)).then(|| identified[random.index(identified.len())].clone())
+        };
+        if let Some((commit, change)) = again {
+            self.trace(|| format!("again: {change:?}"));
+            return self.queue(commit, change);
+        }
         let mut commit = Commit::new();
         let mut rows = Vec::new();
         for _ in 0..self.below(4) {
@@ -126,7 +138,9 @@ impl World {
         let mut cursors = Vec::new();
         let mut values = Vec::new();
         let mut expected = self.model.borrow().expected();
-        expected.apply(&Change::Commit { rows: rows.clone(), cursors: Vec::new(), values: Vec::new() }, 0);
+        let id = self.draw_id(&rows, &expected);
+        let appended = Change::Commit { id: None, rows: rows.clone(), cursors: Vec::new(), values: Vec::new() };
+        expected.apply(&appended, 0);
         for _ in 0..self.below(3) {
             let Some((stream, number, _)) = self.draw_partition() else { break };
             let mut random = self.random.borrow_mut();
@@ -146,38 +160,69 @@ impl World {
             };
             values.push((key.to_owned(), value));
         }
+        let change = Change::Commit { id, rows, cursors, values };
+        if let Some(id) = id {
+            id.put_on(&mut commit);
+            let mut identified = self.identified.borrow_mut();
+            identified.truncate(MAX_IDENTIFIED);
+            identified.insert(0, (commit.clone(), change.clone()));
+        }
+        self.queue(commit, change);
+    }
+
+    fn queue(&self, commit: Commit, change: Change) {
+        let Some(log) = self.log() else { return };
+        let has_rows = matches!(&change, Change::Commit { rows, .. } if !rows.is_empty());
         match intake::queue(log.shared(), commit) {
-            Ok(reply) => self.model.borrow_mut().ask(Change::Commit { rows, cursors, values }, Asked::Commit(reply)),
+            Ok(reply) => self.model.borrow_mut().ask(change, Asked::Commit(reply)),
             Err(Error::Overloaded { .. }) => {}
+            Err(Error::Full { .. }) if has_rows && log.shared().space.is_low() && self.is_tight() => {}
             Err(Error::Poisoned { .. }) if self.is_poisoned() => {}
             Err(Error::Closed) if log.shared().sealer.is_closing() => {}
             Err(error) => self.fail(&format!("a commit was refused for no reason: {error}")),
         }
     }
 
-    fn append(&self, commit: &mut Commit, appended: &mut Vec<(StreamId, u32, Vec<i64>)>) {
-        let Some((stream, number, _)) = self.draw_partition() else { return };
-        let keyed = self.log().and_then(|log| log.shared().catalog.entry(stream)).filter(|e| !e.key_columns.is_empty());
-        let count = self.random.borrow_mut().pick(&[0, 1, 1, 1, 2, 3, 5, 8, 40, 300]);
-        let numbers = self.numbers(count);
-        let batch = rows::batch(&numbers);
-        match keyed {
-            Some(entry) => {
-                for (number, rows) in split_by_key(&batch, &entry.key_columns, entry.stream.partitions()).unwrap() {
-                    appended.push((stream, number, rows::numbers(&rows).unwrap()));
-                }
-                commit.append(stream, batch);
+    /// What a commit of these rows is to be recognised by, if anything. Without rows nobody could tell whether it is there.
+    fn draw_id(&self, rows: &[Appended], expected: &Contents) -> Option<Id> {
+        let first = *rows.iter().find_map(|appended| appended.numbers.first())?;
+        let mut random = self.random.borrow_mut();
+        match random.below(10) {
+            0..3 => Some(Id::Key(first.cast_unsigned())),
+            3..6 => {
+                let producer = random.pick(&PRODUCERS);
+                let next = expected.ids.next_sequence(producer).unwrap_or(random.below(3));
+                Some(Id::Producer(producer, next + u64::from(random.percent(10))))
             }
-            None => {
-                if !numbers.is_empty() {
-                    appended.push((stream, number, numbers));
-                }
-                commit.append_to(stream, number, batch);
-            }
+            _ => None,
         }
     }
 
-    /// Creates a stream, or changes how long its rows are kept.
+    fn append(&self, commit: &mut Commit, appended: &mut Vec<Appended>) {
+        let Some((stream, number, _)) = self.draw_partition() else { return };
+        let Some(entry) = self.log().and_then(|log| log.shared().catalog.entry(stream)) else { return };
+        let (count, level, now) = {
+            let (mut random, now) = (self.random.borrow_mut(), self.level(stream));
+            let older = random.index(now + 1);
+            (random.pick(&[0, 1, 1, 1, 2, 3, 5, 8, 40, 300]), if random.percent(70) { now } else { older }, now)
+        };
+        let numbers = self.numbers(count);
+        let batch = rows::batch(level, &numbers);
+        if entry.key_columns.is_empty() {
+            if !numbers.is_empty() {
+                appended.push(Appended { stream, partition: number, level, numbers });
+            }
+            commit.append_to(stream, number, batch);
+        } else {
+            let newest = rows::batch(now, &numbers);
+            for (partition, rows) in split_by_key(&newest, &entry.key_columns, entry.stream.partitions()).unwrap() {
+                appended.push(Appended { stream, partition, level, numbers: rows::numbers(&rows) });
+            }
+            commit.append(stream, batch);
+        }
+    }
+
+    /// Creates a stream, or changes its columns or how long its rows are kept.
     fn define(&self) {
         let Some(log) = self.log() else { return };
         if self.model.borrow().is_defining() {
@@ -187,8 +232,10 @@ impl World {
             self.random.borrow_mut().pick(&[("plain", 1, None), ("parted", 2, None), ("keyed", 3, Some("device"))]);
         let retention = self.draw_retention();
         let partition_key = key.into_iter().map(str::to_owned).collect();
-        let spec = StreamSpec { partitions, partition_key, retention, ..StreamSpec::new(name, rows::schema()) };
         let known = log.stream(name);
+        let changed = usize::from(self.below(10) < 4);
+        let level = known.as_ref().map_or(0, |known| (rows::level(known.schema()) + changed).min(rows::last_level()));
+        let spec = StreamSpec { partitions, partition_key, retention, ..StreamSpec::new(name, rows::schema(level)) };
         if known.as_ref().is_some_and(|known| known.spec() == &spec) {
             return;
         }
@@ -220,6 +267,8 @@ impl World {
         let by_ms = random.pick(&[1, 900, 5_000, 70_000, 4_000_000]);
         let back = random.percent(15);
         self.clock.set(self.clock.now_ms() + if back { -by_ms } else { by_ms });
+        let ids = &mut self.model.borrow_mut().current.ids;
+        ids.latest_ms = ids.latest_ms.max(self.clock.now_ms());
     }
 
     /// Nothing is under way, so the log is exactly what the model says, and would be after a crash.

@@ -24,7 +24,8 @@ impl World {
         let closed = self.closed_copy();
         for _ in 0..FLIPS {
             let damaged = closed.fork();
-            let files: Vec<_> = damaged.files().into_iter().filter(|(_, content)| !content.is_empty()).collect();
+            let files = damaged.files().into_iter().filter(|(_, content)| !content.is_empty());
+            let files: Vec<_> = files.filter(|(path, _)| path.starts_with(Self::dir())).collect();
             let (path, content) = &files[self.random.borrow_mut().index(files.len())];
             let (byte, bit) = {
                 let mut random = self.random.borrow_mut();

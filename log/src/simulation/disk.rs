@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -13,11 +13,14 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::disk::{DirEntry, Disk, DiskFile};
+use crate::disk::{DirEntry, Disk, DiskFile, DiskSpace};
 use crate::simulation::inode::{Inode, Survival};
 use crate::simulation::names::{Names, Node};
 use crate::simulation::random::Random;
 use crate::simulation::trace::Event;
+
+/// Size of a disk that fills up, as it tells: what is kept free is a part of it.
+const DISK_BYTES: u64 = 1 << 20;
 
 /// What happens while an operation of the disk takes its time.
 type Meanwhile = Rc<dyn Fn(Op)>;
@@ -47,6 +50,7 @@ pub(super) enum Op {
     Allocate,
     Resize,
     SyncFile,
+    Space,
 }
 
 /// How a process ends without being asked.
@@ -68,10 +72,13 @@ struct State {
     /// Counts processes; handles of older ones are dead.
     process: u64,
     down: bool,
-    locked: bool,
+    /// The lock files that the present process holds.
+    locked: BTreeSet<PathBuf>,
     /// Whether the file system reserves space.
     allocates: bool,
     capacity: Option<u64>,
+    /// How often somebody was told that there is an end of it.
+    limits_told: u64,
     crash_in: Option<u64>,
     /// The operation that fails, after so many of its kind.
     fault: Option<(Op, u64)>,
@@ -95,9 +102,10 @@ impl Machine {
             names: Names::new(root),
             process: 0,
             down: false,
-            locked: false,
+            locked: BTreeSet::new(),
             allocates,
             capacity: None,
+            limits_told: 0,
             crash_in: None,
             fault: None,
             failures: 0,
@@ -185,6 +193,10 @@ impl Machine {
 
     pub(super) fn is_limited(&self) -> bool {
         self.0.lock().capacity.is_some()
+    }
+
+    pub(super) fn limits_told(&self) -> u64 {
+        self.0.lock().limits_told
     }
 
     pub(super) fn checksum(&self) -> u32 {
@@ -325,7 +337,7 @@ impl State {
     fn restart(&mut self, crash: Crash, survival: Survival) {
         self.process += 1;
         self.down = false;
-        self.locked = false;
+        self.locked.clear();
         self.trace(|| format!("{crash:?}, {survival:?}"));
         if crash == Crash::PowerLost {
             for inode in self.inodes.values_mut() {
@@ -473,6 +485,14 @@ impl Disk for SimDisk {
         })
     }
 
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        self.run_whole(Op::Space, path, |state| {
+            let Some(capacity) = state.capacity else { return Ok(DiskSpace::UNKNOWN) };
+            state.limits_told += 1;
+            Ok(DiskSpace { available_bytes: capacity.saturating_sub(state.used()), total_bytes: DISK_BYTES })
+        })
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.run_whole(Op::SyncFolder, path, |state| {
             state.names.node(path).ok_or(io::ErrorKind::NotFound)?;
@@ -488,10 +508,10 @@ impl Disk for SimDisk {
                 state.inodes.insert(inode, Inode::default());
                 state.names.link(path, Node::File(inode));
             }
-            Ok(!std::mem::replace(&mut state.locked, true))
+            Ok(state.locked.insert(path.to_owned()))
         })?;
         let lock = || -> Box<dyn Any + Send + Sync> {
-            Box::new(Lock { machine: Arc::clone(&self.machine), process: self.process })
+            Box::new(Lock { machine: Arc::clone(&self.machine), process: self.process, path: path.to_owned() })
         };
         Ok(taken.then(lock))
     }
@@ -500,13 +520,14 @@ impl Disk for SimDisk {
 struct Lock {
     machine: Arc<Machine>,
     process: u64,
+    path: PathBuf,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         let mut state: MutexGuard<'_, State> = self.machine.0.lock();
         if state.process == self.process {
-            state.locked = false;
+            state.locked.remove(&self.path);
         }
     }
 }

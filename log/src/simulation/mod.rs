@@ -6,9 +6,11 @@
 //! and prints what happens, `THERMOCLINE_SEEDS=n` runs that many others than usual.
 
 mod actions;
+mod backup;
 mod check;
 mod damage;
 mod disk;
+mod ids;
 mod inode;
 mod model;
 mod names;
@@ -49,7 +51,7 @@ enum Watch {
 }
 
 /// Seeds of each kind that every run of the tests takes.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 300;
 
 /// One life; the same seed gives the same checksum of all operations of the disk.
 fn live(kind: Kind, seed: u64, watch: Watch) -> u32 {

@@ -14,6 +14,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::commit::{OffsetRange, Receipt};
 use crate::error::{Error, Result};
 use crate::intake::Reply;
+use crate::simulation::ids::{Bounds, Id, Ids, Verdict};
+use crate::simulation::rows::Level;
 use crate::stream::{Retention, Stream, StreamId, StreamSpec};
 
 /// One row as the model knows it.
@@ -21,6 +23,8 @@ use crate::stream::{Retention, Stream, StreamId, StreamSpec};
 pub(super) struct Row {
     pub n: i64,
     pub append_ms: i64,
+    /// The columns that it was appended with.
+    pub level: Level,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,17 +72,37 @@ pub(super) struct Contents {
     pub streams: BTreeMap<String, StreamModel>,
     pub cursors: BTreeMap<(String, StreamId, u32), u64>,
     pub values: BTreeMap<String, Vec<u8>>,
+    pub ids: Ids,
+}
+
+/// Rows of a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Appended {
+    pub stream: StreamId,
+    pub partition: u32,
+    pub level: Level,
+    pub numbers: Vec<i64>,
 }
 
 /// What a log was asked to do.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Commit {
-        rows: Vec<(StreamId, u32, Vec<i64>)>,
+        id: Option<Id>,
+        rows: Vec<Appended>,
         cursors: Vec<(String, StreamId, u32, u64)>,
         values: Vec<(String, Option<Vec<u8>>)>,
     },
     Define(StreamId, StreamSpec),
+}
+
+impl Change {
+    fn id(&self) -> Option<Id> {
+        match self {
+            Self::Commit { id, .. } => *id,
+            Self::Define(..) => None,
+        }
+    }
 }
 
 impl Contents {
@@ -87,9 +111,12 @@ impl Contents {
         &mut stream.partitions[partition as usize]
     }
 
-    /// Does the change; returns the offsets that its rows get.
+    /// Does the change, unless its id says that it was done before or cannot be; returns the offsets that its rows get.
     pub(super) fn apply(&mut self, change: &Change, append_ms: i64) -> Vec<OffsetRange> {
         let mut ranges = Vec::new();
+        if matches!(self.ids.decide(change.id()), Verdict::Duplicate(_) | Verdict::OutOfSequence) {
+            return ranges;
+        }
         match change {
             Change::Define(id, spec) => {
                 let partitions = vec![PartitionModel::default(); spec.partitions as usize];
@@ -98,11 +125,11 @@ impl Contents {
                 stream.earlier.push(stream.spec.retention);
                 stream.spec = spec.clone();
             }
-            Change::Commit { rows, cursors, values } => {
-                for (stream, partition, numbers) in rows {
+            Change::Commit { id, rows, cursors, values } => {
+                for Appended { stream, partition, level, numbers } in rows {
                     let known = self.partition(*stream, *partition);
                     let start = known.end();
-                    known.rows.extend(numbers.iter().map(|n| Row { n: *n, append_ms }));
+                    known.rows.extend(numbers.iter().map(|n| Row { n: *n, append_ms, level: *level }));
                     ranges.push(OffsetRange { stream: *stream, partition: *partition, start, end: known.end() });
                 }
                 for (name, stream, partition, next_offset) in cursors {
@@ -114,13 +141,17 @@ impl Contents {
                         None => self.values.remove(key),
                     };
                 }
+                if let Some(id) = id {
+                    self.ids.store(*id, &ranges, append_ms);
+                }
             }
         }
         ranges
     }
 
-    /// What retention may have removed there, it may have removed here.
-    fn allow_removal_as(&mut self, other: &Self) {
+    /// What was removed or forgotten there may be here too.
+    fn allow_as(&mut self, other: &Self) {
+        self.ids.latest_ms = other.ids.latest_ms;
         for (name, stream) in &mut self.streams {
             let Some(other) = other.streams.get(name) else { continue };
             for (ours, other) in stream.partitions.iter_mut().zip(&other.partitions) {
@@ -197,7 +228,30 @@ pub(super) struct Model {
     waiting: VecDeque<Waiting>,
 }
 
+/// The log as it is seen at an instant, and how many changes were acknowledged until then.
+pub(super) struct Instant {
+    contents: Contents,
+    acknowledged: usize,
+}
+
 impl Model {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let mut empty = Self::default();
+        empty.current.ids.bounds = bounds;
+        empty.opened.ids.bounds = bounds;
+        empty
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        Instant { contents: self.current.clone(), acknowledged: self.acknowledged.len() }
+    }
+
+    /// The log at that instant and at every one since, those included that are under way.
+    pub(super) fn since(&self, begin: &Instant) -> Vec<Contents> {
+        let acknowledged = self.acknowledged.iter().skip(begin.acknowledged).map(|(change, at)| (change, *at));
+        self.after(begin.contents.clone(), acknowledged)
+    }
+
     pub(super) fn ask(&mut self, change: Change, asked: Asked) {
         self.waiting.push_back(Waiting { change, asked, taken_ms: None });
     }
@@ -233,8 +287,8 @@ impl Model {
     }
 
     /// Takes the answers that have come. Returns the rows acknowledged with them, or what is wrong with an answer.
-    /// `failing` tells whether the log had a reason to refuse.
-    pub(super) fn take_answers(&mut self, failing: bool) -> Result<Vec<i64>, String> {
+    /// `failing` tells whether the log had a reason to refuse, `tight` whether it had to keep space free.
+    pub(super) fn take_answers(&mut self, failing: bool, tight: bool) -> Result<Vec<i64>, String> {
         let mut rows = Vec::new();
         let mut unknown = false;
         let mut at = 0;
@@ -244,6 +298,21 @@ impl Model {
                     unknown |= waiting.taken_ms.is_some() && matches!(waiting.asked, Asked::Nobody);
                     at += 1;
                 }
+                // Recognised as it came, perhaps before those in front of it were written.
+                Some(Ok(receipt)) if receipt.duplicate => {
+                    let change = self.waiting.remove(at).expect("it is there").change;
+                    let by_producer = matches!(change.id(), Some(Id::Producer(..)));
+                    match self.current.ids.decide(change.id()) {
+                        Verdict::Duplicate(ranges) | Verdict::Either(ranges)
+                            if receipt.ranges == ranges || by_producer && receipt.ranges.is_empty() => {}
+                        other => return Err(format!("expected {other:?} for {change:?}, found {receipt:?}")),
+                    }
+                }
+                Some(Err(Error::OutOfSequence { .. }))
+                    if at == 0 && self.current.ids.decide(waiting.change.id()) == Verdict::OutOfSequence =>
+                {
+                    self.waiting.pop_front();
+                }
                 Some(Ok(receipt)) if unknown => return Err(format!("acknowledged behind a failure: {receipt:?}")),
                 Some(Ok(receipt)) => {
                     let Waiting { change, taken_ms, .. } = self.waiting.remove(at).expect("it is there");
@@ -251,17 +320,21 @@ impl Model {
                     if at > 0 {
                         return Err(format!("acknowledged before those in front of it: {receipt:?}"));
                     }
+                    let verdict = self.current.ids.decide(change.id());
+                    if !matches!(verdict, Verdict::New | Verdict::Either(_)) {
+                        return Err(format!("stored again: {change:?}, {verdict:?}"));
+                    }
                     let expected = self.current.apply(&change, taken_ms);
                     if receipt.ranges != expected {
                         return Err(format!("expected {expected:?}, found {receipt:?}"));
                     }
                     if let Change::Commit { rows: appended, .. } = &change {
-                        rows.extend(appended.iter().flat_map(|(_, _, numbers)| numbers.last().copied()));
+                        rows.extend(appended.iter().flat_map(|appended| appended.numbers.last().copied()));
                     }
                     self.acknowledged.push((change, taken_ms));
                 }
                 // Whoever is told this may try again: nothing of it may be there, ever.
-                Some(Err(Error::Full { .. })) if failing => {
+                Some(Err(Error::Full { .. })) if failing || tight => {
                     self.waiting.remove(at);
                 }
                 Some(Err(Error::Poisoned { .. } | Error::Closed)) if failing => {
@@ -286,17 +359,38 @@ impl Model {
     /// What may be there now: with each of the changes that were under way, or, where acknowledged may mean unsynced and
     /// the power went, since the log was opened.
     pub(super) fn candidates(&self, acknowledged_may_go: bool) -> Vec<Contents> {
-        let mut contents = if acknowledged_may_go { self.opened.clone() } else { self.current.clone() };
-        let under_way = self.waiting.iter().map(|waiting| (&waiting.change, waiting.taken_ms.unwrap_or(0)));
+        let contents = if acknowledged_may_go { self.opened.clone() } else { self.current.clone() };
         let acknowledged = self.acknowledged.iter().filter(|_| acknowledged_may_go).map(|(change, at)| (change, *at));
+        self.after(contents, acknowledged)
+    }
+
+    /// `contents` and all that follows of it with each of the acknowledged changes, then of those under way.
+    fn after<'a>(
+        &'a self,
+        mut contents: Contents,
+        acknowledged: impl Iterator<Item = (&'a Change, i64)>,
+    ) -> Vec<Contents> {
+        // Older contents do not know how much may have been forgotten since.
+        contents.ids.latest_ms = self.current.ids.latest_ms;
         let mut candidates = vec![contents.clone()];
-        for (change, at_ms) in acknowledged.chain(under_way) {
-            contents.apply(change, at_ms);
-            candidates.push(contents.clone());
+        let mut newest = vec![contents];
+        for (change, at_ms) in acknowledged {
+            newest.iter_mut().for_each(|contents| _ = contents.apply(change, at_ms));
+            candidates.extend(newest.iter().cloned());
         }
-        for candidate in &mut candidates {
-            candidate.allow_removal_as(&self.current);
+        for Waiting { change, taken_ms, .. } in &self.waiting {
+            let mut next = Vec::new();
+            for mut contents in newest {
+                if matches!(contents.ids.decide(change.id()), Verdict::Either(_)) {
+                    next.push(contents.clone());
+                }
+                contents.apply(change, taken_ms.unwrap_or(0));
+                next.push(contents);
+            }
+            newest = next;
+            candidates.extend(newest.iter().cloned());
         }
+        candidates.iter_mut().for_each(|contents| contents.allow_as(&self.current));
         candidates
     }
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use crate::error::Error;
 use crate::partition::{PartitionReader, PartitionSnapshot};
 use crate::simulation::check;
+use crate::simulation::rows::{self, Level};
 use crate::simulation::world::World;
 use crate::stream::StreamId;
 
@@ -20,6 +21,8 @@ pub(super) struct Readers {
 struct Following {
     stream: StreamId,
     number: u32,
+    /// The columns that the stream had when it was opened.
+    level: Level,
     reader: PartitionReader,
 }
 
@@ -29,6 +32,16 @@ impl Readers {
         drop(self.following.take());
         drop(self.snapshots.take());
     }
+}
+
+/// Keeps one more; with too many the oldest goes, and perhaps a file with it, in the middle of which others read on.
+fn keep<T>(kept: &RefCell<Vec<T>>, new: T) {
+    let oldest = {
+        let mut kept = kept.borrow_mut();
+        kept.insert(0, new);
+        if kept.len() > MAX_READERS { kept.pop() } else { None }
+    };
+    drop(oldest);
 }
 
 impl World {
@@ -42,8 +55,9 @@ impl World {
         };
         match choice {
             0..4 => {
+                let level = self.level(stream);
                 let reader = log.reader(stream, number, offset, None).unwrap();
-                self.read_on(Following { stream, number, reader }, max_rows);
+                self.read_on(Following { stream, number, level, reader }, max_rows);
             }
             4..8 => {
                 let following = self.readers.following.borrow_mut().pop();
@@ -53,8 +67,7 @@ impl World {
             }
             8 => {
                 let snapshot = log.snapshot(stream, number).unwrap();
-                self.readers.snapshots.borrow_mut().truncate(MAX_READERS);
-                self.readers.snapshots.borrow_mut().insert(0, (stream, number, snapshot));
+                keep(&self.readers.snapshots, (stream, number, snapshot));
             }
             _ => {
                 let snapshot = self.readers.snapshots.borrow_mut().pop();
@@ -65,8 +78,14 @@ impl World {
         }
     }
 
+    /// The columns that the stream has now.
+    pub(super) fn level(&self, stream: StreamId) -> Level {
+        let entry = self.log().and_then(|log| log.shared().catalog.entry(stream));
+        rows::level(entry.expect("the stream is known").stream.schema())
+    }
+
     fn read_on(&self, mut following: Following, max_rows: usize) {
-        let Following { stream, number, reader } = &mut following;
+        let Following { stream, number, level, reader } = &mut following;
         let (failures, position) = (self.machine.failures(), reader.position());
         let found = reader.next(max_rows);
         let mut model = self.model.borrow_mut();
@@ -75,19 +94,19 @@ impl World {
             Ok(None) => {}
             Ok(Some(rows)) => {
                 assert_eq!(rows.start_offset, position);
-                if let Err(what) = check::rows_at(&rows.batch, position, partition) {
+                if let Err(what) = check::rows_at(&rows.batch, *level, position, partition) {
                     self.fail(&format!("a reader found {what}"));
                 }
             }
             Err(Error::OffsetRemoved { oldest, .. }) if position < oldest && oldest <= partition.removable => return,
+            Err(Error::SchemaChanged { .. }) if rows::outgrew(*level, self.level(*stream)) => return,
             Err(error) if !self.has_failed_since(failures) || matches!(error, Error::Corrupt { .. }) => {
                 self.fail(&format!("reading failed for no reason: {error}"));
             }
             Err(_) => return,
         }
-        let mut kept = self.readers.following.borrow_mut();
-        kept.truncate(MAX_READERS);
-        kept.insert(0, following);
+        drop(model);
+        keep(&self.readers.following, following);
     }
 
     /// The rows of one instant, all of them, wherever they have gone since.
@@ -103,12 +122,13 @@ impl World {
                 self.fail(&format!("a segment of a snapshot is gone: {error}"));
             }
         }
+        let level = rows::level(&snapshot.schema);
         let mut model = self.model.borrow_mut();
         let partition = model.current.partition(stream, number);
         for rows in &snapshot.tail {
             assert_eq!(rows.start_offset, at);
             at = rows.end_offset();
-            check::rows_at(&rows.batch, rows.start_offset, partition).unwrap_or_else(|what| self.fail(&what));
+            check::rows_at(&rows.batch, level, rows.start_offset, partition).unwrap_or_else(|what| self.fail(&what));
         }
         assert_eq!(at, snapshot.range.end);
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::clock::{Clock, ManualClock};
+use crate::commit::Commit;
 use crate::commit::Receipt;
 use crate::error::{Error, Result};
 use crate::intake::Reply;
@@ -23,8 +24,9 @@ use crate::options::{Durability, LogOptions};
 use crate::sealer;
 use crate::simulation::check;
 use crate::simulation::disk::{Crash, Machine, Op, on_operation};
+use crate::simulation::ids::{Bounds, PRODUCERS};
 use crate::simulation::inode::Survival;
-use crate::simulation::model::Model;
+use crate::simulation::model::{Change, Model, ms};
 use crate::simulation::random::Random;
 use crate::simulation::readers::Readers;
 use crate::simulation::rows::{self, FIRST_NUMBER};
@@ -46,6 +48,8 @@ pub(super) struct World {
     pub(super) machine: Arc<Machine>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) model: RefCell<Model>,
+    /// Commits with an id, which may be made again.
+    pub(super) identified: RefCell<Vec<(Commit, Change)>>,
     pub(super) readers: Readers,
     options: LogOptions,
     log: RefCell<Option<Log>>,
@@ -54,6 +58,7 @@ pub(super) struct World {
     /// Whether something happens inside of an operation of the disk already.
     inside: Cell<bool>,
     failures_before: Cell<u64>,
+    limits_told_before: Cell<u64>,
     next_number: Cell<i64>,
     /// How far each partition was read for the record.
     seen: RefCell<BTreeMap<(StreamId, u32), u64>>,
@@ -71,12 +76,14 @@ impl World {
         }
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let options = draw_options(kind, &mut random, &clock);
+        let bounds = Bounds { window_ms: ms(options.idempotency_window), keys: options.idempotency_keys as u64 };
         let world = Rc::new(Self {
             kind,
             random: RefCell::new(random),
             machine,
             clock,
-            model: RefCell::default(),
+            model: RefCell::new(Model::new(bounds)),
+            identified: RefCell::default(),
             readers: Readers::default(),
             options,
             log: RefCell::default(),
@@ -84,6 +91,7 @@ impl World {
             sealing: Cell::new(false),
             inside: Cell::new(false),
             failures_before: Cell::new(0),
+            limits_told_before: Cell::new(0),
             next_number: Cell::new(FIRST_NUMBER),
             seen: RefCell::default(),
             traced,
@@ -128,6 +136,11 @@ impl World {
         self.machine.is_down() || self.machine.failures() > failures || self.is_poisoned()
     }
 
+    /// Whether the log was told since it was opened that there is not much space.
+    pub(super) fn is_tight(&self) -> bool {
+        self.machine.limits_told() > self.limits_told_before.get()
+    }
+
     /// Numbers of new rows.
     pub(super) fn numbers(&self, count: u64) -> Vec<i64> {
         let from = self.next_number.get();
@@ -170,7 +183,11 @@ impl World {
         self.sealing.set(false);
         self.observe();
         match done {
+            Ok(()) if log.shared().space.is_low() && !self.machine.is_limited() && !self.has_failed_since(failures) => {
+                self.fail("there is space, and the sealer has not noticed");
+            }
             Ok(()) => {}
+            Err(Error::Full { .. }) if self.is_tight() => {}
             Err(Error::Closed) if log.shared().sealer.is_closing() => {}
             Err(error) if !self.has_failed_since(failures) || matches!(error, Error::Corrupt { .. }) => {
                 self.fail(&format!("sealing failed for no reason: {error}"));
@@ -184,7 +201,7 @@ impl World {
         let Some(log) = self.log() else { return };
         let failing = self.has_failed_since(self.failures_before.get());
         let mut model = self.model.borrow_mut();
-        let acknowledged = model.take_answers(failing).unwrap_or_else(|what| self.fail(&what));
+        let acknowledged = model.take_answers(failing, self.is_tight()).unwrap_or_else(|what| self.fail(&what));
         for n in acknowledged {
             self.machine.add_event(|| Event::Acknowledged(n));
             if self.durability() == Durability::Sync
@@ -223,7 +240,7 @@ impl World {
                 let seen = seen.entry((stream.id(), number)).or_default();
                 for rows in log.tail_rows(stream.id(), number, *seen).unwrap() {
                     *seen = rows.end_offset();
-                    for n in rows::numbers(&rows.batch).unwrap() {
+                    for n in rows::numbers(&rows.batch) {
                         self.machine.add_event(|| Event::Visible(n));
                     }
                 }
@@ -307,6 +324,7 @@ impl World {
             self.trace(|| format!("open, attempt {attempt}"));
             self.disturb_opening(attempt);
             let failures = self.machine.failures();
+            self.limits_told_before.set(self.machine.limits_told());
             match self.open_on(&self.machine) {
                 Ok((log, writer)) if !self.machine.is_down() => {
                     self.log.replace(Some(log));
@@ -344,42 +362,43 @@ impl World {
     }
 
     pub(super) fn open_on(&self, machine: &Arc<Machine>) -> Result<(Log, Writer)> {
+        self.open_in(machine, &Self::dir())
+    }
+
+    pub(super) fn open_in(&self, machine: &Arc<Machine>, dir: &Path) -> Result<(Log, Writer)> {
         let options = LogOptions { disk: machine.disk(), ..self.options.clone() };
         let surroundings = Surroundings { draw_log_id: || 0x1065_1d1d_1065_1d1d, wait: wait_by_stepping };
-        Log::open_stopped(&Self::dir(), options, &surroundings)
+        Log::open_stopped(dir, options, &surroundings)
     }
 
     /// Finds out what of the changes that were under way is there.
     fn recognise(&self, acknowledged_may_go: bool) {
         let log = self.log().expect("it was just opened");
-        let mut model = self.model.borrow_mut();
-        let mut wrong = Vec::new();
-        for candidate in model.candidates(acknowledged_may_go).into_iter().rev() {
-            let found = check::outline(&log, &candidate).and_then(|()| check::compare(&log, &candidate));
-            match found {
-                Ok(()) => {
-                    model.reopen(candidate);
-                    drop(model);
-                    self.observe();
-                    return;
-                }
-                Err(what) => wrong.push(what),
+        let mut candidates = self.model.borrow().candidates(acknowledged_may_go);
+        match check::compare_any(&log, &candidates) {
+            Ok(found) => {
+                self.model.borrow_mut().reopen(candidates.swap_remove(found));
+                self.observe();
             }
+            Err(wrong) => self.fail(&format!("the log holds none of what it may hold: {wrong:#?}")),
         }
-        self.fail(&format!("the log holds none of what it may hold: {wrong:#?}"));
     }
 
-    /// Everything that is visible now would survive the power.
+    /// Everything that is visible now would survive the power; what a sync that failed was for may be there or not.
     pub(super) fn check_durable(&self) {
-        let (Some(log), false) = (self.log(), self.machine.is_down()) else { return };
-        drop(log);
+        if self.log().is_none() || self.machine.is_down() {
+            return;
+        }
         self.aside(|| {
             let other = self.machine.fork();
             other.lose_power(Survival::NOTHING);
-            let found = self.open_on(&other).map_err(|error| error.to_string());
-            let model = self.model.borrow();
-            if let Err(what) = found.and_then(|(log, _)| check::compare(&log, &model.current)) {
-                self.fail(&format!("what is visible is not durable: {what}"));
+            let (log, _writer) = match self.open_on(&other) {
+                Ok(opened) => opened,
+                Err(error) => self.fail(&format!("without what is not durable the log does not open: {error}")),
+            };
+            let candidates = self.model.borrow().candidates(false);
+            if let Err(wrong) = check::compare_any(&log, &candidates) {
+                self.fail(&format!("what is visible is not durable: {wrong:#?}"));
             }
         });
     }
@@ -406,6 +425,10 @@ fn draw_options(kind: Kind, random: &mut Random, clock: &Arc<ManualClock>) -> Lo
         seal_bytes: random.pick(&[1 << 10, 4 << 10, 1 << 20]),
         seal_age: Duration::from_secs(random.pick(&[1, 60, 1 << 30])),
         journal_file_bytes: random.pick(&[1 << 10, 4 << 10, 16 << 10]),
+        idempotency_window: Duration::from_secs(random.pick(&[60, 24 * 60 * 60])),
+        idempotency_keys: random.pick(&[2, 5, 1000]),
+        producers: random.pick(&[PRODUCERS.len(), 1000]),
+        reserve_bytes: random.pick(&[0, 2 << 10, 8 << 10]),
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         disk: Arc::new(crate::disk::OsDisk),
         ..LogOptions::default()
