@@ -184,11 +184,11 @@ fn trim_journal(shared: &Shared) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             removed => removed.map_err(io_error("remove journal file", path))?,
         }
-        // One after the other, so that neither a failure nor a power loss leaves a gap between files.
-        disk.sync_dir(&folder).map_err(io_error("sync directory", &folder))?;
         tracing::debug!(path = %path.display(), "journal file removed");
         Ok(())
     };
-    while shared.journal.remove_sealed(sealed, remove)? {}
+    // One after the other, so that neither a failure nor a power loss leaves a gap between files.
+    let sync = || disk.sync_dir(&folder).map_err(io_error("sync directory", &folder));
+    while shared.journal.remove_sealed(sealed, remove, sync)? {}
     Ok(())
 }

@@ -31,6 +31,8 @@ struct State {
     files: VecDeque<JournalFileInfo>,
     /// Bytes of the last file that are known to be synced; the files before it are synced whole.
     synced_bytes: u64,
+    /// Whether the oldest file has no name any more, though not yet for good.
+    oldest_is_gone: bool,
 }
 
 impl JournalIndex {
@@ -57,7 +59,8 @@ impl JournalIndex {
     /// All files of one instant, each with its durable bytes, which end with a whole frame.
     pub(crate) fn durable(&self) -> Vec<(PathBuf, u64)> {
         let state = self.state.lock();
-        let mut files: Vec<_> = state.files.iter().map(|file| (file.path.clone(), file.bytes)).collect();
+        let kept = state.files.iter().skip(usize::from(state.oldest_is_gone));
+        let mut files: Vec<_> = kept.map(|file| (file.path.clone(), file.bytes)).collect();
         if let Some((_, bytes)) = files.last_mut() {
             *bytes = state.synced_bytes;
         }
@@ -86,16 +89,21 @@ impl JournalIndex {
     }
 
     /// Has the oldest file removed if its rows are all below what `sealed` says; never the one being written, and none
-    /// while pinned. Tells whether one went; what could not be removed stays known.
+    /// while pinned. Tells whether one went; what could not be removed for good, which `sync` makes it, stays known.
     pub(crate) fn remove_sealed(
         &self,
         sealed: impl Fn(StreamId, u32) -> u64,
         remove: impl FnOnce(&Path) -> Result<()>,
+        sync: impl FnOnce() -> Result<()>,
     ) -> Result<bool> {
         let pinned = self.pinned.lock();
         let Some(path) = self.oldest_sealed(sealed).filter(|_| !*pinned) else { return Ok(false) };
         remove(&path)?;
-        self.state.lock().files.pop_front();
+        self.state.lock().oldest_is_gone = true;
+        sync()?;
+        let mut state = self.state.lock();
+        state.oldest_is_gone = false;
+        state.files.pop_front();
         Ok(true)
     }
 
