@@ -43,14 +43,18 @@ fn remove_aged(shared: &Shared, partition: &Partition, oldest_ms: i64) -> Result
 
 /// Removes the oldest segments until the stream's hold at most `max_bytes`.
 fn remove_beyond(shared: &Shared, entry: &StreamEntry, max_bytes: u64) -> Result<()> {
-    let mut segments: Vec<(&Arc<Partition>, Arc<Segment>)> = Vec::new();
+    let mut segments: Vec<(u64, &Arc<Partition>, Arc<Segment>)> = Vec::new();
     for partition in &entry.partitions {
-        segments.extend(partition.segments().into_iter().map(|segment| (partition, segment)));
+        // Rows are at least as young as those before them, also where the clock was set back in between.
+        let mut youngest_ms = 0;
+        for segment in partition.segments() {
+            youngest_ms = segment.name.append_ms.max(youngest_ms);
+            segments.push((youngest_ms, partition, segment));
+        }
     }
-    let mut bytes: u64 = segments.iter().map(|(_, segment)| segment.bytes).sum();
-    // By age; within a partition by offset, also where the clock was set back.
-    segments.sort_by_key(|(partition, segment)| (segment.name.append_ms, partition.number, segment.name.start));
-    for (partition, segment) in segments {
+    let mut bytes: u64 = segments.iter().map(|(_, _, segment)| segment.bytes).sum();
+    segments.sort_by_key(|(append_ms, partition, segment)| (*append_ms, partition.number, segment.name.start));
+    for (_, partition, segment) in segments {
         if bytes <= max_bytes {
             break;
         }
