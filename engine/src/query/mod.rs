@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use thermocline_log::{Commit, Log};
+use tokio::sync::watch;
 
 use crate::error::Result;
 
@@ -30,7 +31,7 @@ pub(crate) enum Control {
     Run,
     /// Read to the durable end, close all windows, commit, end.
     Finish,
-    /// Commit and end at once; everything goes on after a restart.
+    /// Commit, if the log takes it, and end at once; everything goes on after a restart.
     Stop,
 }
 
@@ -151,13 +152,32 @@ impl Counters {
 /// How long a query waits before it tries again when the log is full or at its memory cap.
 const COMMIT_RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Commits, waiting while the log cannot take more: a query never drops what it emits.
-pub(crate) async fn commit_when_possible(log: &Log, commit: Commit) -> Result<()> {
+/// Whether what a query has gathered is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Stored {
+    Yes,
+    /// The query was told to stop while the log could not take more. It must end and commit nothing else: what came of
+    /// these rows comes of them again after a restart.
+    Abandoned,
+}
+
+/// Commits, waiting while the log cannot take more: a query never drops what it emits, unless it is told to stop, or its
+/// engine is gone.
+pub(crate) async fn commit_when_possible(
+    log: &Log,
+    commit: Commit,
+    control: &mut watch::Receiver<Control>,
+) -> Result<Stored> {
     loop {
         match log.commit(commit.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_retryable() => tokio::time::sleep(COMMIT_RETRY).await,
+            Ok(_) => return Ok(Stored::Yes),
+            Err(error) if error.is_retryable() => {}
             Err(error) => return Err(error.into()),
+        }
+        let stopped = control.wait_for(|wanted| *wanted == Control::Stop);
+        if tokio::time::timeout(COMMIT_RETRY, stopped).await.is_ok() {
+            return Ok(Stored::Abandoned);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::failed::failed_rows;
 use super::progress::Ledger;
 use super::reader::StageReader;
-use super::{Control, Counters, Emitter, commit_when_possible};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::error::Result;
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -66,7 +66,7 @@ impl StatelessQuery {
                 return Ok(());
             }
             self.tables.refresh().await;
-            let read = self.step().await?;
+            let Some(read) = self.step(&mut control).await? else { return Ok(()) };
             if read > 0 {
                 continue;
             }
@@ -81,7 +81,8 @@ impl StatelessQuery {
         }
     }
 
-    async fn step(&mut self) -> Result<u64> {
+    /// Reads and commits some rows; returns how many, or `None` when it was told to stop before it could commit them.
+    async fn step(&mut self, control: &mut watch::Receiver<Control>) -> Result<Option<u64>> {
         let mut commit = std::mem::take(&mut self.commit);
         let (mut read, mut emitted) = (0, 0);
         for (partition, reader) in (0..).zip(&mut self.readers) {
@@ -99,11 +100,11 @@ impl StatelessQuery {
         }
         self.counters.add_in(read);
         self.counters.add_out(emitted);
-        if !commit.is_empty() {
-            commit_when_possible(&self.log, commit).await?;
+        if !commit.is_empty() && commit_when_possible(&self.log, commit, control).await? == Stored::Abandoned {
+            return Ok(None);
         }
         self.measure()?;
-        Ok(read)
+        Ok(Some(read))
     }
 
     fn measure(&self) -> Result<()> {

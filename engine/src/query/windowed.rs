@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::failed::{FailedOffset, failed_rows};
 use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, commit_when_possible};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::late::{LateOffset, late_rows};
@@ -132,7 +132,8 @@ impl WindowedQuery {
         }
         if is_changed {
             // Before a snapshot of the new text can stand under the name of one of the old.
-            query.store().await?;
+            let (_nobody_stops_it, mut control) = watch::channel(Control::Run);
+            let _stored = query.store(&mut control).await?;
         }
         Ok(query)
     }
@@ -142,19 +143,21 @@ impl WindowedQuery {
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
-                return self.store().await;
+                return self.store(&mut control).await.map(|_| ());
             }
             self.tables.refresh().await;
             let read = self.step().await?;
             self.decide_idle();
             self.close_windows(self.watermark_us()).await?;
-            self.store().await?;
+            if self.store(&mut control).await? == Stored::Abandoned {
+                return Ok(());
+            }
             self.measure();
             if read > 0 {
                 continue;
             }
             if wanted == Control::Finish {
-                return self.finish().await;
+                return self.finish(&mut control).await;
             }
             self.wait(&mut control).await;
         }
@@ -322,7 +325,7 @@ impl WindowedQuery {
 
     /// Closes all windows: nothing more will come. The decision is journaled, so that rows of a later run are late for
     /// these windows only.
-    async fn finish(&mut self) -> Result<()> {
+    async fn finish(&mut self, control: &mut watch::Receiver<Control>) -> Result<()> {
         let last_end_us = self.partitions.iter().flatten().filter_map(|task| task.windows.last_end_us()).max();
         if let Some(end_us) = last_end_us {
             for task in self.partitions.iter_mut().flatten() {
@@ -333,19 +336,19 @@ impl WindowedQuery {
             }
             self.close_windows(end_us).await?;
         }
-        self.store().await
+        self.store(control).await.map(|_| ())
     }
 
     /// Commits what has gathered, with the progress it belongs to.
-    async fn store(&mut self) -> Result<()> {
+    async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
         if self.commit.is_empty() {
-            return Ok(());
+            return Ok(Stored::Yes);
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
         let progress = Progress { closed_us: self.operator.closed_us(), next_offsets };
         self.ledger.store_progress(&progress, &mut commit);
-        commit_when_possible(&self.log, commit).await
+        commit_when_possible(&self.log, commit, control).await
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod crash_disk;
+pub mod full_disk;
 
 use std::collections::HashMap;
 use std::path::Path;
