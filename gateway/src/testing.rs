@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -110,11 +110,13 @@ pub(crate) struct FailingDisk {
     pub(crate) refused: Arc<AtomicI64>,
     /// So many syncs succeed before all others fail.
     pub(crate) syncs_left: Arc<AtomicI64>,
+    held: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Default for FailingDisk {
     fn default() -> Self {
-        Self { full: Arc::default(), refused: Arc::default(), syncs_left: Arc::new(AtomicI64::new(i64::MAX)) }
+        let syncs_left = Arc::new(AtomicI64::new(i64::MAX));
+        Self { full: Arc::default(), refused: Arc::default(), syncs_left, held: Arc::default() }
     }
 }
 
@@ -129,12 +131,35 @@ impl FailingDisk {
         Arc::new(FailingFile { file, disk: self.clone() })
     }
 
+    /// Until the answer is dropped, no sync ends: the slowest disk there can be.
+    pub(crate) fn hold_syncs(&self) -> HeldSyncs {
+        *self.held.0.lock().unwrap() = true;
+        HeldSyncs(self.clone())
+    }
+
+    fn wait_while_held(&self) {
+        let held = self.held.0.lock().unwrap();
+        drop(self.held.1.wait_while(held, |held| *held).unwrap());
+    }
+
     fn check_space(&self) -> io::Result<()> {
         if self.full.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
+    }
+}
+
+/// Syncs that wait.
+#[derive(Debug)]
+pub(crate) struct HeldSyncs(FailingDisk);
+
+impl Drop for HeldSyncs {
+    fn drop(&mut self) {
+        // Not a second panic where the lock is poisoned by a first.
+        *self.0.held.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.held.1.notify_all();
     }
 }
 
@@ -197,6 +222,7 @@ impl DiskFile for FailingFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.wait_while_held();
         match self.disk.syncs_left.fetch_sub(1, Ordering::SeqCst) {
             ..=0 => Err(io::Error::other("a broken disk")),
             _ => self.file.sync_data(),

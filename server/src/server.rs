@@ -205,7 +205,7 @@ impl Server {
     /// The first failure of a part; the others are ended all the same.
     pub async fn stop(mut self) -> Result<()> {
         let intake = self.stop_intake().await;
-        // A query cannot store what it has gathered while the disk is full. It gathers that again after the restart.
+        // A step over many rows may take a while. What it has gathered is gathered again after the restart.
         let queries = match tokio::time::timeout(STOP_BOUND, self.engine.stop()).await {
             Ok(stopped) => stopped.map_err(Error::from),
             Err(_) => {

@@ -8,7 +8,8 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use thermocline_log::{Error, Log, LogOptions, Stream};
 
-use crate::child::{BOUNDED, NUMBERS, STREAMS, WRITERS, base, partition_of};
+use crate::attempt::Attempt;
+use crate::child::{BOUNDED, NUMBERS, STREAMS, WRITERS, base, name_of, partition_of};
 
 /// Rows of one commit in one partition, which got the offsets `start..end` and count up from `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Checker {
     known: BTreeMap<(usize, u32), Known>,
     /// Acknowledged since the last check.
     acknowledged: Vec<Range>,
+    /// Begun and not acknowledged: the last one of each writer whose commits have an identity.
+    begun: BTreeMap<i64, Attempt>,
     /// The last number of each writer.
     last: [Option<i64>; WRITERS as usize],
     pub checks: u64,
@@ -43,6 +46,17 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// Takes note of a commit that the child begins, which must have seen the one before it acknowledged.
+    pub fn begin(&mut self, attempt: Attempt) {
+        let unseen = self.begun.insert(attempt.writer(), attempt);
+        assert_eq!(unseen, None, "{attempt:?} before that was acknowledged");
+    }
+
+    /// What the next process has to make again.
+    pub fn begun(&self) -> impl Iterator<Item = &Attempt> {
+        self.begun.values()
+    }
+
     /// Takes note of a line of the child: `acknowledged <first number>`, then stream, partition, start and end of each
     /// range. A line that the kill has cut does not end in a full stop.
     pub fn acknowledge(&mut self, line: &str) -> bool {
@@ -51,6 +65,7 @@ impl Checker {
         };
         let fields: Vec<u64> = fields.split(' ').map(|field| field.parse().unwrap()).collect();
         let (first, ranges) = (fields[0].cast_signed(), fields[1..].chunks_exact(4));
+        self.begun.retain(|_, attempt| attempt.first != first);
         let mut next = first;
         for range in ranges {
             let [stream, partition, start, end] = *range else { unreachable!("chunks of four") };
@@ -150,19 +165,18 @@ impl Checker {
         }
     }
 
-    /// A commit is there entirely or not at all: over the streams without retention, the numbers of a writer have no gap.
+    /// A commit is there entirely or not at all, and once, however often it was made: over the streams without retention,
+    /// the numbers of a writer in a round have no gap.
     fn check_whole_commits(&mut self, mut new: Vec<i64>) {
         new.sort_unstable();
-        let mut previous: Option<i64> = None;
         for n in new {
             let (round, writer) = (n / NUMBERS / WRITERS, n / NUMBERS % WRITERS);
-            let expected = match previous {
-                Some(previous) if previous / NUMBERS == n / NUMBERS => previous + 1,
+            let last = &mut self.last[usize::try_from(writer).unwrap()];
+            let expected = match *last {
+                Some(last) if last / NUMBERS == n / NUMBERS => last + 1,
                 _ => base(round, writer),
             };
             assert_eq!(n, expected, "round {round}: rows of writer {writer} are missing or twice there");
-            previous = Some(n);
-            let last = &mut self.last[usize::try_from(writer).unwrap()];
             assert!(*last < Some(n), "round {round}: writer {writer} went back");
             *last = Some(n);
         }
@@ -173,7 +187,7 @@ impl Checker {
         let Some(stream) = log.stream(STREAMS[0].0) else { return };
         for (writer, last) in (0..).zip(self.last) {
             let expected = last.map(|n| n + 1);
-            let name = format!("writer-{writer}");
+            let name = name_of(writer);
             let value = log.value(&name).map(|value| i64::from_le_bytes(value.try_into().unwrap()));
             assert_eq!(value, expected, "value and rows of {name} are of the same commit");
             let cursor = log.cursor(&name, stream.id(), partition_of(writer, stream.partitions()));

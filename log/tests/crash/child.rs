@@ -4,14 +4,17 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use thermocline_log::{Commit, Durability, Log, LogOptions, Retention, Stream, StreamSpec};
+use thermocline_log::{Commit, Durability, Log, LogOptions, Receipt, Retention, Stream, StreamSpec};
 
+use crate::attempt::{Attempt, Identity};
 use crate::common::{rows, schema};
 use crate::random::Random;
 
 pub const DIR: &str = "THERMOCLINE_CRASH_DIR";
 pub const ROUND: &str = "THERMOCLINE_CRASH_ROUND";
 pub const ROUND_SEED: &str = "THERMOCLINE_CRASH_SEED";
+/// The attempts to make first.
+pub const RETRIES: &str = "THERMOCLINE_CRASH_RETRIES";
 
 pub const WRITERS: i64 = 8;
 /// Streams with the number of their partitions. Retention removes the oldest rows of the last one.
@@ -21,6 +24,10 @@ pub const BOUNDED: &str = "bounded";
 pub const NUMBERS: i64 = 1_000_000;
 /// After so many rows a writer rests, so that a round's data stays small whatever the machine.
 const MAX_ROWS: i64 = 4000;
+
+/// Told of a commit that was made again: it had been stored, or had not.
+pub const RETRIED_DUPLICATE: &str = "retried duplicate";
+pub const RETRIED_NEW: &str = "retried new";
 
 /// First number that a writer uses in a round; numbers are never used twice.
 pub fn base(round: i64, writer: i64) -> i64 {
@@ -82,10 +89,12 @@ async fn crashing_child() {
     let (Ok(dir), Ok(round), Ok(seed)) = (std::env::var(DIR), std::env::var(ROUND), std::env::var(ROUND_SEED)) else {
         return;
     };
-    run(dir.into(), round.parse().unwrap(), Random::new(&[seed.parse().unwrap()])).await;
+    let retries = std::env::var(RETRIES).unwrap_or_default();
+    let retries = retries.split_terminator(';').map(|retry| Attempt::parse(retry).unwrap()).collect();
+    run(dir.into(), round.parse().unwrap(), Random::new(&[seed.parse().unwrap()]), retries).await;
 }
 
-async fn run(dir: PathBuf, round: i64, mut random: Random) {
+async fn run(dir: PathBuf, round: i64, mut random: Random, retries: Vec<Attempt>) {
     tell("opening");
     let log = Log::open(dir, options(&mut random)).unwrap();
     tell("opened");
@@ -99,8 +108,12 @@ async fn run(dir: PathBuf, round: i64, mut random: Random) {
     }
     let shape = [Shape::SingleRows, Shape::Batches, Shape::Mixed][usize::try_from(random.within(0..3)).unwrap()];
     let load = Load { round, shape, all_streams: random.once_in(2) };
-    let writers: Vec<_> =
-        (0..WRITERS).map(|writer| tokio::spawn(write(log.clone(), streams.clone(), load, writer))).collect();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let retry = retries.iter().copied().find(|retry| retry.writer() == writer);
+            tokio::spawn(write(log.clone(), streams.clone(), load, writer, retry))
+        })
+        .collect();
     if random.once_in(3) {
         tokio::spawn(seal(log.clone()));
     }
@@ -117,38 +130,69 @@ async fn seal(log: Log) {
     }
 }
 
-/// Rows, and a value and a cursor that say how far the writer got, in one commit. Numbers go on over the rows of all
-/// streams; those of the bounded stream are the first ones again.
-async fn write(log: Log, streams: Vec<Stream>, load: Load, writer: i64) {
-    let mut n = base(load.round, writer);
+/// Commits one after the other; first the one again whose acknowledgement was not seen.
+async fn write(log: Log, streams: Vec<Stream>, load: Load, writer: i64, retry: Option<Attempt>) {
+    let identity = Identity::of(writer);
+    let name = name_of(writer);
+    if let Some(retry) = retry {
+        if identity == Identity::Producer {
+            let last = log.producer_sequence(&name);
+            assert!(last == Some(retry.sequence) || last == retry.sequence.checked_sub(1), "{last:?} before {retry:?}");
+        }
+        let receipt = commit(&log, &streams, retry).await;
+        tell(if receipt.duplicate { RETRIED_DUPLICATE } else { RETRIED_NEW });
+    }
+    let mut sequence = log.producer_sequence(&name).map_or(0, |last| last + 1);
+    let mut first = base(load.round, writer);
     for step in 0.. {
-        if n - base(load.round, writer) >= MAX_ROWS {
+        if first - base(load.round, writer) >= MAX_ROWS {
             return;
         }
-        let first = n;
-        let mut commit = Commit::new();
-        let used = if load.all_streams { streams.len() } else { 1 };
-        for stream in &streams[..used] {
-            let partition = partition_of(writer, stream.partitions());
-            let count = load.rows_of(step);
-            if stream.name() == BOUNDED {
-                commit.append_to(stream.id(), partition, rows(first, count));
-            } else {
-                commit.append_to(stream.id(), partition, rows(n, count));
-                n += count;
-            }
+        let attempt = Attempt { first, rows: load.rows_of(step), all_streams: load.all_streams, sequence };
+        if identity != Identity::None {
+            tell(&attempt.to_string());
         }
-        let name = format!("writer-{writer}");
-        commit.put(&name, n.to_le_bytes().to_vec());
-        commit.move_cursor(&name, streams[0].id(), partition_of(writer, streams[0].partitions()), n.cast_unsigned());
-        let receipt = log.commit(commit).await.unwrap();
-        let mut line = format!("acknowledged {first}");
-        for range in receipt.ranges {
-            let stream = streams.iter().position(|stream| stream.id() == range.stream).unwrap();
-            line += &format!(" {stream} {} {} {}", range.partition, range.start, range.end);
-        }
-        tell(&(line + " ."));
+        assert!(!commit(&log, &streams, attempt).await.duplicate, "{attempt:?} is new");
+        first = attempt.next(&streams);
+        sequence += 1;
     }
+}
+
+/// Rows, and a value and a cursor that say how far the writer got, in one commit. Numbers go on over the rows of all
+/// streams; those of the bounded stream are the first ones again.
+async fn commit(log: &Log, streams: &[Stream], attempt: Attempt) -> Receipt {
+    let Attempt { first, rows: count, .. } = attempt;
+    let (writer, name) = (attempt.writer(), name_of(attempt.writer()));
+    let mut commit = Commit::new();
+    let mut n = first;
+    for stream in attempt.streams(streams) {
+        let partition = partition_of(writer, stream.partitions());
+        if stream.name() == BOUNDED {
+            commit.append_to(stream.id(), partition, rows(first, count));
+        } else {
+            commit.append_to(stream.id(), partition, rows(n, count));
+            n += count;
+        }
+    }
+    commit.put(&name, n.to_le_bytes().to_vec());
+    commit.move_cursor(&name, streams[0].id(), partition_of(writer, streams[0].partitions()), n.cast_unsigned());
+    match Identity::of(writer) {
+        Identity::None => &mut commit,
+        Identity::Producer => commit.producer(&name, attempt.sequence),
+        Identity::Key => commit.idempotency_key(format!("upload/{first}"), n.cast_unsigned()),
+    };
+    let receipt = log.commit(commit).await.unwrap();
+    let mut line = format!("acknowledged {first}");
+    for range in &receipt.ranges {
+        let stream = streams.iter().position(|stream| stream.id() == range.stream).unwrap();
+        line += &format!(" {stream} {} {} {}", range.partition, range.start, range.end);
+    }
+    tell(&(line + " ."));
+    receipt
+}
+
+pub fn name_of(writer: i64) -> String {
+    format!("writer-{writer}")
 }
 
 /// One write for a line, so that lines are whole. The test harness may have begun the line.

@@ -1,5 +1,5 @@
-//! `kill -9` at random instants under load: nothing acknowledged is lost, nothing is there twice, and what a commit
-//! holds is there entirely or not at all. The test runs itself as the process that is killed.
+//! `kill -9` at random instants under load: nothing acknowledged is lost, nothing is there twice, also where a commit is
+//! made again because its acknowledgement was not seen, and what a commit holds is there entirely or not at all. The test runs itself as the process that is killed.
 //!
 //! 240 kills by default. `THERMOCLINE_KILLS=5000 cargo test -p thermocline-log --test crash -- --nocapture` kills as
 //! often as asked and tells how far it is. `THERMOCLINE_SEED` makes the choices of an earlier run again (the seed is
@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attempt;
 mod checker;
 mod child;
 #[path = "../common/mod.rs"]
@@ -22,6 +23,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use attempt::Attempt;
 use checker::Checker;
 use common::{append, eventually, read_numbers, rows, schema};
 use random::{Random, seed};
@@ -65,6 +67,8 @@ struct Counts {
     kills: AtomicU64,
     before_opening: AtomicU64,
     while_opening: AtomicU64,
+    retried_duplicate: AtomicU64,
+    retried_new: AtomicU64,
     checks: AtomicU64,
     rows_acknowledged: AtomicU64,
     rows_read: AtomicU64,
@@ -75,10 +79,13 @@ impl fmt::Display for Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         write!(
             f,
-            "{} kills, {} before and {} while the log was opened; {} checks, {} rows acknowledged, {} rows read back",
+            "{} kills, {} before and {} while the log was opened; {} commits made again, {} of them stored before; \
+             {} checks, {} rows acknowledged, {} rows read back",
             of(&self.kills),
             of(&self.before_opening),
             of(&self.while_opening),
+            of(&self.retried_duplicate) + of(&self.retried_new),
+            of(&self.retried_duplicate),
             of(&self.checks),
             of(&self.rows_acknowledged),
             of(&self.rows_read),
@@ -110,6 +117,8 @@ fn kill_9_loses_nothing() {
     assert_eq!(counts.kills.into_inner(), kills);
     assert!(counts.rows_acknowledged.into_inner() > kills, "the processes did something before they were killed");
     assert!(kills < DEFAULT_KILLS || counts.while_opening.into_inner() > 0, "recovery itself was killed");
+    let retried = [counts.retried_duplicate, counts.retried_new].map(AtomicU64::into_inner);
+    assert!(kills < DEFAULT_KILLS || retried.iter().all(|n| *n > 0), "acknowledgements were lost: {retried:?}");
 }
 
 /// Kills processes on one directory, one after the other, and checks it in between. It stays when something is wrong.
@@ -163,11 +172,13 @@ impl Drop for Told<'_> {
 
 /// Runs the process until its instant has come.
 fn run_and_kill(dir: &Path, round: u64, seed: u64, instant: Instants, checker: &mut Checker, counts: &Counts) {
+    let retries: Vec<String> = checker.begun().map(Attempt::to_string).collect();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child::crashing_child", "--ignored", "--nocapture"])
         .env(child::DIR, dir)
         .env(child::ROUND, round.to_string())
         .env(child::ROUND_SEED, seed.to_string())
+        .env(child::RETRIES, retries.join(";"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -202,6 +213,12 @@ fn run_and_kill(dir: &Path, round: u64, seed: u64, instant: Instants, checker: &
                 if matches!(instant, Instants::Commits(wanted) if wanted == commits) {
                     kill(&child);
                 }
+            } else if let Some(attempt) = Attempt::parse(&line) {
+                checker.begin(attempt);
+            } else if line == child::RETRIED_DUPLICATE {
+                counts.retried_duplicate.fetch_add(1, Ordering::Relaxed);
+            } else if line == child::RETRIED_NEW {
+                counts.retried_new.fetch_add(1, Ordering::Relaxed);
             } else if line == "finished" {
                 kill(&child);
             }

@@ -5,6 +5,7 @@ mod idempotency;
 mod influx;
 mod query;
 mod rows;
+mod slow_disk;
 
 use std::sync::Arc;
 
