@@ -142,9 +142,9 @@ async fn write(log: Log, streams: Vec<Stream>, load: Load, writer: i64, retry: O
         let receipt = commit(&log, &streams, retry).await;
         tell(if receipt.duplicate { RETRIED_DUPLICATE } else { RETRIED_NEW });
     }
-    let mut sequence = log.producer_sequence(&name).map_or(0, |last| last + 1);
+    let next_sequence = log.producer_sequence(&name).map_or(0, |last| last + 1);
     let mut first = base(load.round, writer);
-    for step in 0.. {
+    for (step, sequence) in (0..).zip(next_sequence..) {
         if first - base(load.round, writer) >= MAX_ROWS {
             return;
         }
@@ -154,7 +154,6 @@ async fn write(log: Log, streams: Vec<Stream>, load: Load, writer: i64, retry: O
         }
         assert!(!commit(&log, &streams, attempt).await.duplicate, "{attempt:?} is new");
         first = attempt.next(&streams);
-        sequence += 1;
     }
 }
 
