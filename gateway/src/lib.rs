@@ -7,6 +7,9 @@ mod append;
 mod clock;
 mod decode;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod metrics;
 mod registry;
