@@ -55,6 +55,7 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 pub fn start() {
     if let Some(folder) = std::env::var_os(SEEDS) {
         thermocline_log::fuzzing::write_seeds(folder.as_ref()).expect("seeds can be written");
+        thermocline_gateway::fuzzing::write_seeds(folder.as_ref()).expect("seeds can be written");
         std::process::exit(0);
     }
     std::panic::set_hook(Box::new(|panic| {
