@@ -1,15 +1,23 @@
-//! Which format should segments have? Parquet (zstd 1, as the log writes it, and variants) against Arrow IPC files
-//! with LZ4 and zstd, on sensor readings: cost of sealing, size, and scan rates, each in memory on one core.
+//! Which format should segments have? What the log writes beside other choices of Parquet and Arrow IPC, on the sensor
+//! workload's readings: CPU of sealing, size, and scan rates, in memory on one core, the candidates taking turns.
 //!
-//! `cargo bench -p thermocline-log --bench segment_format [-- ROWS]`
+//! `cargo bench -p thermocline-log --bench segment_format [-- ROWS] [-- columns|exact]`; with `columns`,
+//! each column alone; with `exact`, doubles in full precision, not rounded as sensors send them.
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
-use std::io::Cursor;
-use std::sync::Arc;
-use std::time::Instant;
+mod common;
+#[path = "../src/segment/encoding.rs"]
+mod encoding;
+#[path = "../src/segment/row_groups.rs"]
+mod row_groups;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use std::io::Cursor;
+use std::iter;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType, Float64Type};
 use arrow::ipc::CompressionType;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
@@ -20,78 +28,55 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::common::{Random, Readings, heading, median, own_cpu_seconds};
+use crate::row_groups::RowGroups;
+
+/// Rows of a batch as the sealer gets them from commits of a thousand, and of a batch that is read.
 const BATCH_ROWS: usize = 8192;
 const RUNS: usize = 5;
 
-/// Splitmix64: repeatable and cheap.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In 0..1.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
+#[derive(Clone, Copy, PartialEq)]
+enum Doubles {
+    Dictionary,
+    Split,
+    Plain,
 }
 
-/// Readings of 1,000 devices in arrival order, values rounded as sensors send them.
-fn readings(rows: usize) -> Vec<RecordBatch> {
-    let mut random = Random(42);
-    let mut level: Vec<f64> = (0..1000).map(|_| 20.0 + 40.0 * random.unit()).collect();
-    let round = |value: f64, places: i32| (value * 10_f64.powi(places)).round() / 10_f64.powi(places);
-    let mut at_us = 1_700_000_000_000_000_i64;
-    (0..rows)
-        .step_by(BATCH_ROWS)
-        .map(|from| {
-            let (mut device, mut ts, mut temperature, mut pressure, mut vibration, mut status) =
-                (vec![], vec![], vec![], vec![], vec![], vec![]);
-            for _ in from..rows.min(from + BATCH_ROWS) {
-                let d = usize::try_from(random.next() % 1000).unwrap();
-                level[d] += random.unit() - 0.5;
-                at_us += 100;
-                device.push(format!("device-{d:04}"));
-                ts.push((at_us - i64::try_from(random.next() % 2_000_000).unwrap()) / 1000 * 1000);
-                temperature.push(round(level[d], 2));
-                pressure.push(round(1000.0 + 30.0 * random.unit(), 1));
-                vibration.push((!random.next().is_multiple_of(20)).then(|| round(random.unit(), 4)));
-                status.push(if random.next().is_multiple_of(50) { "warning" } else { "ok" });
+#[derive(Clone, Copy)]
+struct Choice {
+    compression: Compression,
+    doubles: Doubles,
+    delta_times: bool,
+    group_rows: usize,
+    statistics: EnabledStatistics,
+}
+
+impl Choice {
+    fn properties(self, batch: &RecordBatch) -> WriterProperties {
+        let mut properties = WriterProperties::builder()
+            .set_compression(self.compression)
+            .set_max_row_group_row_count(Some(self.group_rows))
+            .set_statistics_enabled(self.statistics)
+            .set_dictionary_enabled(true);
+        for field in batch.schema().fields() {
+            let column = ColumnPath::from(field.name().as_str());
+            match field.data_type() {
+                DataType::Float64 if self.doubles != Doubles::Dictionary => {
+                    properties = properties.set_column_dictionary_enabled(column.clone(), false);
+                    if self.doubles == Doubles::Split {
+                        properties = properties.set_column_encoding(column, Encoding::BYTE_STREAM_SPLIT);
+                    }
+                }
+                DataType::Timestamp(..) if self.delta_times => {
+                    properties = properties
+                        .set_column_dictionary_enabled(column.clone(), false)
+                        .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+                }
+                _ => {}
             }
-            RecordBatch::try_from_iter(vec![
-                ("device_id", Arc::new(StringArray::from(device)) as ArrayRef),
-                ("ts", Arc::new(TimestampMicrosecondArray::from(ts).with_timezone("UTC"))),
-                ("temperature", Arc::new(Float64Array::from(temperature))),
-                ("pressure", Arc::new(Float64Array::from(pressure))),
-                ("vibration", Arc::new(Float64Array::from(vibration))),
-                ("status", Arc::new(StringArray::from(status))),
-            ])
-            .unwrap()
-        })
-        .collect()
-}
-
-fn parquet_properties(compression: Compression, dictionary_for_all: bool, delta_times: bool) -> WriterProperties {
-    let mut properties = WriterProperties::builder()
-        .set_compression(compression)
-        .set_max_row_group_row_count(Some(128 << 10))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_dictionary_enabled(dictionary_for_all);
-    for text in ["device_id", "status"] {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(text), true);
+        }
+        properties.build()
     }
-    if delta_times {
-        let ts = ColumnPath::from("ts");
-        properties = properties
-            .set_column_dictionary_enabled(ts.clone(), false)
-            .set_column_encoding(ts, Encoding::DELTA_BINARY_PACKED);
-    }
-    properties.build()
 }
 
 fn to_parquet(batches: &[RecordBatch], properties: &WriterProperties) -> Vec<u8> {
@@ -100,6 +85,15 @@ fn to_parquet(batches: &[RecordBatch], properties: &WriterProperties) -> Vec<u8>
         writer.write(batch).unwrap();
     }
     writer.into_inner().unwrap()
+}
+
+/// As the log does it.
+fn to_segment(batches: &[RecordBatch]) -> Vec<u8> {
+    let mut writer = RowGroups::new(Vec::new(), batches[0].schema());
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
+    writer.finish().unwrap()
 }
 
 fn scan_parquet(file: &Bytes, columns: Option<&[usize]>) -> usize {
@@ -126,60 +120,119 @@ fn scan_ipc(file: &Bytes, columns: Option<&[usize]>) -> usize {
     reader.map(|batch| batch.unwrap().num_rows()).sum()
 }
 
-/// Median seconds of several runs.
-fn median<T>(mut run: impl FnMut() -> T) -> f64 {
-    let mut seconds: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let started = Instant::now();
-            std::hint::black_box(run());
-            started.elapsed().as_secs_f64()
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[RUNS / 2]
+fn cpu<T>(run: impl FnOnce() -> T) -> (f64, T) {
+    // Yielding brings what Linux has counted up to date; else it moves in steps of milliseconds.
+    let thread_time = || {
+        std::thread::yield_now();
+        own_cpu_seconds()
+    };
+    let before = thread_time();
+    let done = run();
+    (thread_time() - before, done)
 }
 
+type Seal = Box<dyn Fn() -> Vec<u8>>;
 type Scan = fn(&Bytes, Option<&[usize]>) -> usize;
 
-fn report(name: &str, rows: usize, seal: impl Fn() -> Vec<u8>, scan: Scan) {
-    let file = Bytes::from(seal());
-    assert_eq!(scan(&file, None), rows);
-    let sealed = median(seal);
-    let all = median(|| scan(&file, None));
-    let two = median(|| scan(&file, Some(&[0, 2])));
+/// All candidates, one after the other, several times over.
+fn report(rows: usize, candidates: &[(String, Seal, Scan)], two: &[usize]) {
+    let mut figures = vec![[const { Vec::new() }; 3]; candidates.len()];
+    let mut sizes = vec![0; candidates.len()];
+    for _ in 0..RUNS {
+        for (candidate, (_, seal, scan)) in candidates.iter().enumerate() {
+            let (sealed, file) = cpu(seal);
+            let file = Bytes::from(file);
+            let (all, found) = cpu(|| scan(&file, None));
+            assert_eq!(found, rows);
+            let (some, _) = cpu(|| scan(&file, Some(two)));
+            sizes[candidate] = file.len();
+            for (figures, seconds) in figures[candidate].iter_mut().zip([sealed, all, some]) {
+                figures.push(seconds);
+            }
+        }
+    }
     let rows = rows as f64;
-    println!(
-        "{name:<28} {:>7.0} ns/row {:>7.2} B/row {:>8.1} M rows/s {:>8.1} M rows/s",
-        sealed / rows * 1e9,
-        file.len() as f64 / rows,
-        rows / all / 1e6,
-        rows / two / 1e6
-    );
+    for (((name, ..), figures), size) in candidates.iter().zip(figures).zip(sizes) {
+        let [sealed, all, some] = figures.map(median);
+        println!(
+            "{name:<44} {:>7.0} ns/row {:>7.2} B/row {:>8.1} M rows/s {:>8.1} M rows/s",
+            sealed / rows * 1e9,
+            size as f64 / rows,
+            rows / all / 1e6,
+            rows / some / 1e6
+        );
+    }
+}
+
+/// The readings with doubles of which hardly two are the same.
+fn exact(batch: &RecordBatch, random: &mut Random) -> RecordBatch {
+    let mut column = |column: &ArrayRef| -> ArrayRef {
+        let Some(doubles) = column.as_primitive_opt::<Float64Type>() else { return Arc::clone(column) };
+        Arc::new(Float64Array::from_iter_values(doubles.values().iter().map(|double| double + random.unit() / 1000.0)))
+    };
+    RecordBatch::try_new(batch.schema(), batch.columns().iter().map(&mut column).collect()).unwrap()
 }
 
 fn main() {
+    heading("segment_format");
     let rows = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
-    let batches = readings(rows);
-    let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap());
-    println!("{rows} rows, median of {RUNS}");
-    println!("{:<28} {:>14} {:>13} {:>17} {:>17}", "format", "seal", "size", "scan all", "scan 2 of 6");
-    for (name, compression, all, delta) in [
-        ("parquet zstd 1, dict for text", zstd(1), false, false),
-        ("parquet zstd 1 (the log's)", zstd(1), true, false),
-        ("parquet zstd 1, delta times", zstd(1), false, true),
-        ("parquet zstd 3", zstd(3), false, false),
-        ("parquet lz4", Compression::LZ4_RAW, false, false),
-        ("parquet snappy", Compression::SNAPPY, false, false),
-        ("parquet plain", Compression::UNCOMPRESSED, false, false),
-    ] {
-        let properties = parquet_properties(compression, all, delta);
-        report(name, rows, || to_parquet(&batches, &properties), scan_parquet);
+    let mut readings = Readings::new();
+    let mut batches: Vec<RecordBatch> =
+        (0..rows).step_by(BATCH_ROWS).map(|from| readings.batch(BATCH_ROWS.min(rows - from), None)).collect();
+    if std::env::args().any(|argument| argument == "exact") {
+        let mut random = Random(1);
+        batches = batches.iter().map(|batch| exact(batch, &mut random)).collect();
     }
+    let zstd = |level| Compression::ZSTD(ZstdLevel::try_new(level).unwrap());
+    println!("{rows} rows, medians of {RUNS}");
+    println!("{:<44} {:>14} {:>13} {:>17} {:>17}", "format", "seal", "size", "scan all", "scan 2 of 6");
+    let old = Choice {
+        compression: zstd(1),
+        doubles: Doubles::Dictionary,
+        delta_times: false,
+        group_rows: 128 << 10,
+        statistics: EnabledStatistics::Chunk,
+    };
+    let delta = Choice { delta_times: true, ..old };
+    let large = Choice { group_rows: 512 << 10, ..old };
+    let choices = [
+        ("parquet zstd 1, dictionaries", old),
+        ("parquet zstd 1, dictionaries, 512k groups", large),
+        ("parquet zstd 1, dictionaries, delta times", delta),
+        ("parquet zstd 1, doubles plain", Choice { doubles: Doubles::Plain, ..delta }),
+        ("parquet zstd 1, doubles split", Choice { doubles: Doubles::Split, ..delta }),
+        ("parquet zstd 1, no statistics", Choice { statistics: EnabledStatistics::None, ..delta }),
+        ("parquet zstd 3, dictionaries", Choice { compression: zstd(3), ..old }),
+        ("parquet lz4, dictionaries", Choice { compression: Compression::LZ4_RAW, ..delta }),
+        ("parquet lz4, doubles split", Choice { compression: Compression::LZ4_RAW, doubles: Doubles::Split, ..delta }),
+        ("parquet, not compressed", Choice { compression: Compression::UNCOMPRESSED, ..delta }),
+    ];
+    if std::env::args().any(|argument| argument == "columns") {
+        for column in 0..batches[0].num_columns() {
+            let batches: Vec<_> = batches.iter().map(|batch| batch.project(&[column]).unwrap()).collect();
+            println!("{}", batches[0].schema().field(0).name());
+            report(rows, &parquet_candidates(&choices, &batches), &[0]);
+        }
+        return;
+    }
+    let mut candidates = parquet_candidates(&choices, &batches);
     for (name, compression) in [
         ("arrow ipc lz4", Some(CompressionType::LZ4_FRAME)),
         ("arrow ipc zstd", Some(CompressionType::ZSTD)),
         ("arrow ipc plain", None),
     ] {
-        report(name, rows, || to_ipc(&batches, compression), scan_ipc);
+        let batches = batches.clone();
+        candidates.push((name.to_owned(), Box::new(move || to_ipc(&batches, compression)), scan_ipc));
     }
+    report(rows, &candidates, &[0, 2]);
+}
+
+fn parquet_candidates(choices: &[(&str, Choice)], batches: &[RecordBatch]) -> Vec<(String, Seal, Scan)> {
+    let candidate = |(name, choice): &(&str, Choice)| -> (String, Seal, Scan) {
+        let (properties, batches) = (choice.properties(&batches[0]), batches.to_vec());
+        ((*name).to_owned(), Box::new(move || to_parquet(&batches, &properties)), scan_parquet)
+    };
+    let own = batches.to_vec();
+    let own: (String, Seal, Scan) = ("the log's".to_owned(), Box::new(move || to_segment(&own)), scan_parquet);
+    iter::once(own).chain(choices.iter().map(candidate)).collect()
 }

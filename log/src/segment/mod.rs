@@ -3,9 +3,11 @@
 //! Promise: a segment under its final name is complete and durable; its name says what it holds and its checksum is
 //! verified before any row of it is handed out.
 
+mod encoding;
 pub(crate) mod merge;
 mod name;
 mod read;
+mod row_groups;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -86,5 +88,7 @@ impl Drop for Segment {
     }
 }
 
+#[cfg(test)]
+mod encoding_tests;
 #[cfg(test)]
 mod tests;

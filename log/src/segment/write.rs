@@ -7,34 +7,18 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parking_lot::Mutex;
-use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result, io_error};
 use crate::segment::Segment;
 use crate::segment::name::{SegmentName, temporary};
-
-/// Rows of a row group: enough for compression, small enough to skip and to decode at once.
-const ROW_GROUP_ROWS: usize = 128 << 10;
+use crate::segment::row_groups::RowGroups;
 
 /// Whether segments can hold rows of this schema; the error says why not.
 pub(crate) fn check_schema(schema: &Schema) -> Result<(), ParquetError> {
     ArrowSchemaConverter::new().convert(schema).map(|_| ())
-}
-
-/// Chosen by measurement (`benchmarks/README.md`): dictionaries for every column make segments a third smaller and scans
-/// faster than for text alone, at nearly the same cost; where a column has too many values Parquet gives up on them itself.
-fn properties() -> WriterProperties {
-    let zstd = ZstdLevel::try_new(1).expect("1 is a zstd level");
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(zstd))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_dictionary_enabled(true)
-        .build()
 }
 
 /// A segment being written; dropped unfinished, it takes its temporary file along, which on a full disk is what others
@@ -46,7 +30,7 @@ pub(crate) struct SegmentWriter {
     start: u64,
     rows: u64,
     append_ms: i64,
-    parquet: Option<ArrowWriter<Sink>>,
+    parquet: Option<RowGroups<Sink>>,
     /// Whether the file has its final name.
     complete: bool,
     /// Why the disk refused a write; Parquet does not always hand the cause on.
@@ -68,10 +52,6 @@ impl SegmentWriter {
         let file = disk.create(&path).map_err(io_error("create segment", &path))?;
         let refused = Refused::default();
         let sink = Sink { file, offset: 0, crc: 0, refused: Arc::clone(&refused) };
-        let parquet = ArrowWriter::try_new(sink, Arc::clone(schema), Some(properties())).map_err(|source| {
-            let _ = disk.remove(&path);
-            failed(&path, &refused, source)
-        })?;
         Ok(Self {
             disk: Arc::clone(disk),
             folder: folder.to_owned(),
@@ -79,7 +59,7 @@ impl SegmentWriter {
             start,
             rows: 0,
             append_ms: 0,
-            parquet: Some(parquet),
+            parquet: Some(RowGroups::new(sink, Arc::clone(schema))),
             complete: false,
             refused,
         })
@@ -105,7 +85,7 @@ impl SegmentWriter {
 
     fn complete(mut self) -> Result<Segment> {
         let parquet = self.parquet.take().expect("the writer lives until finish");
-        let sink = parquet.into_inner().map_err(|source| failed(&self.temporary, &self.refused, source))?;
+        let sink = parquet.finish().map_err(|source| failed(&self.temporary, &self.refused, source))?;
         sink.file.sync_data().map_err(io_error("sync segment", &self.temporary))?;
         let name = SegmentName {
             start: self.start,
