@@ -1,5 +1,6 @@
 //! Batches of a thousand rows as they become durable, beside plain writes of the same bytes with the same syncs into
-//! preallocated files, alternating in one run. Every batch is another one; sealing goes on meanwhile.
+//! preallocated files, alternating in one run. Every batch is another one; sealing goes on meanwhile, and in turns it waits
+//! until all is durable, which tells what it takes from the appends.
 //!
 //! `cargo bench -p thermocline-log --bench batches [-- DIR]`
 
@@ -26,16 +27,23 @@ const ROUNDS: usize = 5;
 struct Run {
     durable_s: f64,
     sealed_s: f64,
+    /// In the calls that queue the commits: checking, encoding, checksums.
+    calls_s: f64,
     journal_cpu_s: f64,
+    /// Until all was durable.
+    sealer_cpu_s: f64,
     /// Opening and creating the stream.
     before: Vec<Step>,
     trace: Vec<Step>,
 }
 
 /// Commits all batches, `in_flight` at a time.
-async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize) -> Run {
+async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize, sealing: bool) -> Run {
     let trace = Arc::new(JournalTrace::default());
-    let options = LogOptions { disk: Arc::new(WatchedDisk(Arc::clone(&trace))), ..LogOptions::default() };
+    let mut options = LogOptions { disk: Arc::new(WatchedDisk(Arc::clone(&trace))), ..LogOptions::default() };
+    if !sealing {
+        options.seal_bytes = options.tail_bytes;
+    }
     let tail_bytes = options.tail_bytes;
     let log = Log::open(dir.join("log"), options).unwrap();
     let stream = log.create_stream(StreamSpec::new("readings", Readings::schema())).await.unwrap();
@@ -45,6 +53,7 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize) -> Run {
         .collect();
     let before = trace.take();
     let mut waiting = VecDeque::new();
+    let mut calls_s = 0.0;
     let started = Instant::now();
     for batch in batches {
         if waiting.len() == in_flight {
@@ -54,18 +63,22 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize) -> Run {
         while log.stats().tail_bytes > tail_bytes * 3 / 4 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        waiting.push_back(tokio::spawn(log.commit(append(&stream, batch))));
+        let called = Instant::now();
+        let commit = log.commit(append(&stream, batch));
+        calls_s += called.elapsed().as_secs_f64();
+        waiting.push_back(tokio::spawn(commit));
     }
     for commit in waiting {
         commit.await.unwrap().unwrap();
     }
     let durable_s = started.elapsed().as_secs_f64();
     let (trace, journal_cpu_s) = (trace.take(), common::thread_cpu_seconds("thermocline-jou"));
+    let sealer_cpu_s = common::thread_cpu_seconds("thermocline-sea");
     log.seal().await.unwrap();
     let sealed_s = started.elapsed().as_secs_f64();
     log.close().await.unwrap();
     std::fs::remove_dir_all(dir.join("log")).unwrap();
-    Run { durable_s, sealed_s, journal_cpu_s, before, trace }
+    Run { durable_s, sealed_s, calls_s, journal_cpu_s, sealer_cpu_s, before, trace }
 }
 
 #[tokio::main]
@@ -79,27 +92,35 @@ async fn main() {
         "{BATCHES} batches of {BATCH_ROWS} rows, medians of {ROUNDS} rounds; target: at least 70 % of plain writes"
     );
     for in_flight in [1, 4, 16, 64] {
-        let (mut ours, mut plain, mut sealed, mut cpu) = (vec![], vec![], vec![], vec![]);
-        let mut trace = vec![];
-        for _ in 0..ROUNDS {
-            let run = durable(dir.path(), &batches, in_flight).await;
-            plain.push(replay_plainly(dir.path(), &run.before, &run.trace));
-            ours.push(run.durable_s);
-            sealed.push(run.sealed_s);
-            cpu.push(run.journal_cpu_s);
-            trace = run.trace;
+        for sealing in [true, false] {
+            let (mut ours, mut plain, mut sealed, mut journal, mut sealer, mut calls) =
+                (vec![], vec![], vec![], vec![], vec![], vec![]);
+            let mut trace = vec![];
+            for _ in 0..ROUNDS {
+                let run = durable(dir.path(), &batches, in_flight, sealing).await;
+                plain.push(replay_plainly(dir.path(), &run.before, &run.trace));
+                ours.push(run.durable_s);
+                sealed.push(run.sealed_s);
+                journal.push(run.journal_cpu_s);
+                calls.push(run.calls_s);
+                sealer.push(run.sealer_cpu_s);
+                trace = run.trace;
+            }
+            let (bytes, syncs) = totals(&trace);
+            let share = median(ours.iter().zip(&plain).map(|(ours, plain)| plain / ours * 100.0).collect());
+            let (ours, plain) = (median(ours), median(plain));
+            println!(
+                "{in_flight:>3} in flight, {}: durable {ours:.3} s ({:.2} M rows/s, {:.0} MB/s), sealed {:.2} s; {syncs} syncs; \
+                 plain writes {plain:.3} s ({:.0} MB/s): {share:.0} %; callers {:.3} s; CPU until durable: journal's thread {:.3} s, sealer's {:.3} s",
+                if sealing { "sealing" } else { "not sealing" },
+                rows / ours / 1e6,
+                bytes as f64 / ours / 1e6,
+                median(sealed),
+                bytes as f64 / plain / 1e6,
+                median(calls),
+                median(journal),
+                median(sealer),
+            );
         }
-        let (bytes, syncs) = totals(&trace);
-        let share = median(ours.iter().zip(&plain).map(|(ours, plain)| plain / ours * 100.0).collect());
-        let (ours, plain) = (median(ours), median(plain));
-        println!(
-            "{in_flight:>3} in flight: durable {ours:.3} s ({:.2} M rows/s, {:.0} MB/s), sealed {:.2} s; {syncs} syncs; \
-             plain writes {plain:.3} s ({:.0} MB/s): {share:.0} %; the journal's thread {:.3} s of CPU",
-            rows / ours / 1e6,
-            bytes as f64 / ours / 1e6,
-            median(sealed),
-            bytes as f64 / plain / 1e6,
-            median(cpu),
-        );
     }
 }

@@ -14,6 +14,9 @@ use crate::segment::{self, Segment, SegmentWriter, merge};
 use crate::shared::Shared;
 use crate::{intake, journal, retention};
 
+/// Niceness of the sealer's thread: a third of the weight of one that is not nice.
+#[cfg(target_os = "linux")]
+const SEALER_NICE: i32 = 5;
 /// Longest time between two looks at ages.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a failure, such as a full disk.
@@ -26,6 +29,7 @@ const MAX_JOURNAL_FILES: usize = 16;
 /// Runs until the log is closed.
 pub(crate) fn run(shared: &Shared) {
     let _ended = Ended(shared);
+    yield_to_appends();
     let mut pause = Duration::ZERO;
     while !shared.sealer.is_closing() {
         let request = shared.sealer.wait(pause);
@@ -49,6 +53,19 @@ pub(crate) fn run(shared: &Shared) {
         }
     }
 }
+
+/// Lowers the priority of this thread: when processors are short, who appends waits for the journal, while
+/// sealing can wait until the tail is at its cap. It still gets a quarter of a processor beside a busy thread.
+#[cfg(target_os = "linux")]
+fn yield_to_appends() {
+    if let Err(error) = rustix::process::setpriority_process(None, SEALER_NICE) {
+        tracing::debug!(%error, "sealing goes on with the priority of the process");
+    }
+}
+
+/// Elsewhere priorities are those of processes.
+#[cfg(not(target_os = "linux"))]
+fn yield_to_appends() {}
 
 /// Tells who waits that the sealer has ended, in whatever way it did.
 struct Ended<'a>(&'a Shared);
