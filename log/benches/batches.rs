@@ -110,8 +110,9 @@ async fn main() {
             let share = median(ours.iter().zip(&plain).map(|(ours, plain)| plain / ours * 100.0).collect());
             let (ours, plain) = (median(ours), median(plain));
             println!(
-                "{in_flight:>3} in flight, {}: durable {ours:.3} s ({:.2} M rows/s, {:.0} MB/s), sealed {:.2} s; {syncs} syncs; \
-                 plain writes {plain:.3} s ({:.0} MB/s): {share:.0} %; callers {:.3} s; CPU until durable: journal's thread {:.3} s, sealer's {:.3} s",
+                "{in_flight:>3} in flight, {}: durable {ours:.3} s ({:.2} M rows/s, {:.0} MB/s), sealed {:.2} s; \
+                 {syncs} syncs; plain writes {plain:.3} s ({:.0} MB/s): {share:.0} %; callers {:.3} s; CPU until durable: \
+                 journal's thread {:.3} s, sealer's {:.3} s",
                 if sealing { "sealing" } else { "not sealing" },
                 rows / ours / 1e6,
                 bytes as f64 / ours / 1e6,
