@@ -91,4 +91,6 @@ impl Drop for Segment {
 #[cfg(test)]
 mod encoding_tests;
 #[cfg(test)]
+mod row_groups_tests;
+#[cfg(test)]
 mod tests;

@@ -27,6 +27,8 @@ pub(super) struct RowGroups<W: Write + Send> {
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
     waiting_bytes: usize,
+    /// Of a row group.
+    pub(super) max_rows: usize,
 }
 
 /// The file begins with the first row group: its rows decide how the columns are encoded.
@@ -38,20 +40,27 @@ enum Target<W: Write + Send> {
 
 impl<W: Write + Send> RowGroups<W> {
     pub(super) fn new(target: W, schema: SchemaRef) -> Self {
-        Self { schema, target: Target::Unbegun(target), waiting: Vec::new(), waiting_rows: 0, waiting_bytes: 0 }
+        Self {
+            schema,
+            target: Target::Unbegun(target),
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            waiting_bytes: 0,
+            max_rows: ROW_GROUP_ROWS,
+        }
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut from = 0;
         while from < batch.num_rows() {
-            let rows = (ROW_GROUP_ROWS - self.waiting_rows).min(batch.num_rows() - from);
+            let rows = (self.max_rows - self.waiting_rows).min(batch.num_rows() - from);
             let part = batch.slice(from, rows);
             from += rows;
             self.waiting_rows += rows;
             self.waiting_bytes +=
                 part.columns().iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum::<usize>();
             self.waiting.push(part);
-            if self.waiting_rows == ROW_GROUP_ROWS || self.waiting_bytes >= ROW_GROUP_BYTES {
+            if self.waiting_rows == self.max_rows || self.waiting_bytes >= ROW_GROUP_BYTES {
                 self.write_group()?;
             }
         }
