@@ -145,8 +145,10 @@ fn assert_same(mut whole: Decoded, parts: impl IntoIterator<Item = Decoded>) {
         concat_batches(schema.schema(), &rows).expect("rows of one schema")
     };
     assert_eq!(rows(&mut together), rows(&mut whole), "rows");
-    assert_eq!(together.rejected.first(), whole.rejected.first());
-    assert_eq!(check_rejected(together), check_rejected(whole), "rejected rows");
+    // Which rows, not why: a quote that is never closed is told of in another way when no row follows it.
+    let lines = |decoded: &Decoded| decoded.rejected.first().iter().map(|reason| reason.line).collect::<Vec<_>>();
+    assert_eq!(lines(&together), lines(&whole));
+    assert_eq!(check_rejected(together).num_rows(), check_rejected(whole).num_rows(), "rejected rows");
 }
 
 #[cfg(test)]
