@@ -51,7 +51,7 @@ enum Watch {
 }
 
 /// Seeds of each kind that every run of the tests takes.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 600;
 
 /// One life; the same seed gives the same checksum of all operations of the disk.
 fn live(kind: Kind, seed: u64, watch: Watch) -> u32 {
