@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -14,6 +15,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use crate::adapt::{Adapter, projected};
 use crate::contain::contained;
 use crate::error::{Error, Result, corrupt};
+use crate::evolution::widens;
 use crate::segment::Segment;
 use crate::stream::Stream;
 
@@ -48,7 +50,7 @@ impl SegmentReader {
     ) -> Result<Self> {
         let failed = |source| Error::Parquet { path: segment.path.clone(), source };
         let content = segment.load()?;
-        let planned = contained(|| plan(&content, stream, projection, failed));
+        let planned = contained(|| plan(&content, segment, stream, projection, failed));
         let (found, read, columns) = planned.map_err(|panic| corrupt(&segment.path, 0, panic))??;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
         check_rows(segment, builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows))?;
@@ -94,12 +96,14 @@ impl SegmentReader {
 /// tells the schema that it was written under.
 fn plan(
     content: &Bytes,
+    segment: &Segment,
     stream: &Stream,
     projection: Option<&[usize]>,
     failed: impl Fn(ParquetError) -> Error,
 ) -> Result<(ArrowReaderMetadata, Option<Vec<usize>>, Columns)> {
     let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new()).map_err(&failed)?;
     if found.schema().fields() != stream.schema().fields() {
+        check_kin(segment, found.schema(), stream.schema())?;
         let adapter = Adapter::new(stream.name(), found.schema(), &projected(stream.schema(), projection)?)?;
         return Ok((found, Some(adapter.columns_read()), Columns::Adapted(adapter.over_columns_read())));
     }
@@ -111,6 +115,19 @@ fn plan(
     read.dedup();
     let columns = projection.iter().filter_map(|column| read.binary_search(column).ok()).collect();
     Ok((found, Some(read), Columns::Projected(columns)))
+}
+
+/// Columns of an earlier or a later schema of the stream widen one to the other; any other file is none of the stream's.
+fn check_kin(segment: &Segment, found: &Schema, expected: &Schema) -> Result<()> {
+    for expected in expected.fields() {
+        let Ok(found) = found.field_with_name(expected.name()) else { continue };
+        let (found, wanted) = (found.data_type(), expected.data_type());
+        if found != wanted && !widens(found, wanted) && !widens(wanted, found) {
+            let what = format!("segment column {:?}: expected {wanted}, found {found}", expected.name());
+            return Err(corrupt(&segment.path, 0, what));
+        }
+    }
+    Ok(())
 }
 
 /// A file with other rows than its name promises is not read: its offsets would be guessed.
