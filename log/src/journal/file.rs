@@ -85,7 +85,7 @@ impl JournalFile {
         self.end + bytes <= self.capacity
     }
 
-    /// Whether anything was appended after the header and a first frame of `first_frame_bytes`.
+    /// Bytes written: header and whole frames.
     pub(crate) fn bytes(&self) -> u64 {
         self.end
     }
