@@ -9,7 +9,10 @@ use datafusion::logical_expr::{
     Aggregate, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
 };
 
-use super::{GroupColumn, QueryShape, ShapeError, WindowedShape};
+use super::ordered::{check_row_by_row_output, keyed_aggregate};
+use super::{
+    GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
+};
 use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
 
 /// Name of the placeholder that stands for the rows of a closed window.
@@ -114,7 +117,8 @@ impl Analysis<'_> {
         match plan {
             LogicalPlan::TableScan(_) | LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => {}
             LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {}
-            LogicalPlan::Extension(_) if window_node(plan).is_some() => {}
+            LogicalPlan::Extension(_) if window_node(plan).is_some_and(|node| is_aligned(&node.window)) => {}
+            LogicalPlan::Extension(_) if window_node(plan).is_some() => return Err(without_aggregate()),
             LogicalPlan::Join(join) => self.check_join(join)?,
             other => return Err(refused(other)),
         }
@@ -182,14 +186,19 @@ impl Analysis<'_> {
         let input = without_window((*aggregate.input).clone()).map_err(|e| internal(&e))?;
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
-        Ok(QueryShape::Windowed(Box::new(WindowedShape {
-            stream,
-            input,
-            window: window.window.clone(),
-            group,
-            aggregates: aggregate.aggr_expr.clone(),
-            output,
-        })))
+        let aggregates = aggregate.aggr_expr.clone();
+        Ok(match window.window {
+            WindowFunction::Aligned(window) => {
+                QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
+            }
+            WindowFunction::Session { gap_us } => {
+                check_row_by_row_output(&output, "SESSION")?;
+                let (plan, aggregate) = keyed_aggregate(input, group, aggregates).map_err(|e| internal(&e))?;
+                let inputs = vec![OrderedInput { stream, plan }];
+                let operator = OrderedOperator::Session { gap_us, aggregate };
+                QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output }))
+            }
+        })
     }
 
     /// Window columns of a plan below the aggregate, where they may only be passed through.
@@ -402,6 +411,18 @@ fn check_output(plan: &LogicalPlan) -> Result<WindowColumns> {
         }
         _ => first(),
     })
+}
+
+fn is_aligned(function: &WindowFunction) -> bool {
+    matches!(function, WindowFunction::Aligned(_))
+}
+
+fn without_aggregate() -> ShapeError {
+    ShapeError {
+        code: "TC0316",
+        message: "the windows of this function depend on other rows, so a row by itself has none".into(),
+        hint: "aggregate over them: GROUP BY a key, window_start, window_end".into(),
+    }
 }
 
 fn never_closes() -> ShapeError {
