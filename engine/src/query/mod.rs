@@ -3,6 +3,8 @@
 
 mod emit;
 mod failed;
+mod ordered;
+mod ordered_partition;
 mod partition;
 mod progress;
 mod reader;
@@ -20,6 +22,7 @@ use crate::error::Result;
 
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{failed_schema, failed_stream_name};
+pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
 pub(crate) use reader::StageReader;
 pub(crate) use stateless::{StatelessQuery, StatelessSettings};
 pub(crate) use windowed::{WindowedQuery, WindowedSettings};
@@ -178,6 +181,23 @@ pub(crate) async fn commit_when_possible(
         let stopped = control.wait_for(|wanted| *wanted == Control::Stop);
         if tokio::time::timeout(COMMIT_RETRY, stopped).await.is_ok() {
             return Ok(Stored::Abandoned);
+        }
+    }
+}
+
+/// A query's name as part of a file name.
+fn file_name(query: &str) -> String {
+    query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
+}
+
+/// Removes the snapshots whose names begin with `prefix` and sort before that of the committed one.
+fn remove_older_snapshots(log: &Log, prefix: &str, committed: &str) {
+    let Ok(entries) = std::fs::read_dir(log.state_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(prefix) && name.as_str() < committed {
+            // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
+            let _ = log.remove_state_file(&name);
         }
     }
 }

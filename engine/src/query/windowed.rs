@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::failed::{FailedOffset, failed_rows};
 use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, commit_when_possible};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::late::{LateOffset, late_rows};
@@ -256,24 +256,12 @@ impl WindowedQuery {
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            self.remove_older(partition, &earlier);
+            super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
         }
         self.ledger.store_snapshot(partition, &file, &mut self.commit);
         self.ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
         self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, state.next_offset);
         Ok(())
-    }
-
-    fn remove_older(&self, partition: u32, committed: &str) {
-        let prefix = format!("{}-{partition}-", file_name(&self.name));
-        let Ok(entries) = std::fs::read_dir(self.state_dir()) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&prefix) && name.as_str() < committed {
-                // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
-                let _ = self.log.remove_state_file(&name);
-            }
-        }
     }
 
     /// Lets partitions without rows stop holding the others back; each decision is journaled with what it leads to.
@@ -402,9 +390,4 @@ fn stored_states(
         });
     }
     Ok(Some(states))
-}
-
-/// A query's name as part of a file name.
-fn file_name(query: &str) -> String {
-    query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
 }

@@ -35,6 +35,9 @@ impl QueryShape {
             Some(aggregate) => analysis.windowed(plan, &aggregate, stream),
             None => {
                 analysis.check_row_by_row(plan)?;
+                if find_window(plan).is_some_and(|node| !is_aligned(&node.window)) {
+                    return Err(without_aggregate());
+                }
                 Ok(Self::Stateless { stream, input: plan.clone() })
             }
         }
@@ -117,8 +120,7 @@ impl Analysis<'_> {
         match plan {
             LogicalPlan::TableScan(_) | LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => {}
             LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {}
-            LogicalPlan::Extension(_) if window_node(plan).is_some_and(|node| is_aligned(&node.window)) => {}
-            LogicalPlan::Extension(_) if window_node(plan).is_some() => return Err(without_aggregate()),
+            LogicalPlan::Extension(_) if window_node(plan).is_some() => {}
             LogicalPlan::Join(join) => self.check_join(join)?,
             other => return Err(refused(other)),
         }

@@ -3,7 +3,7 @@
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DataFusionError};
 use datafusion::logical_expr::expr::{AggregateFunction, Alias};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::{GroupColumn, KeyedAggregate, ShapeError};
 
@@ -73,7 +73,11 @@ impl Columns {
         Expr::AggregateFunction(call)
     }
 
-    fn exprs(self) -> Vec<Expr> {
+    /// What the columns are; at least one, rows are counted by it.
+    fn exprs(mut self) -> Vec<Expr> {
+        if self.exprs.is_empty() {
+            self.exprs.push(lit(true));
+        }
         let named = |(n, expr): (usize, Expr)| Expr::Alias(Alias::new(expr, None::<&str>, format!("c{n}")));
         self.exprs.into_iter().enumerate().map(named).collect()
     }
@@ -93,7 +97,9 @@ pub(super) fn check_row_by_row_output(output: &LogicalPlan, operator: &str) -> R
     }
     Err(ShapeError {
         code: "TC0317",
-        message: format!("above {operator} every row runs by itself: there is no set of rows to sort, limit or aggregate"),
+        message: format!(
+            "above {operator} every row runs by itself: there is no set of rows to sort, limit or aggregate"
+        ),
         hint: "INSERT its rows into a stream and aggregate that over a TUMBLE window".into(),
     })
 }
