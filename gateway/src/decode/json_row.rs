@@ -44,10 +44,11 @@ impl From<Unexpected> for Problem {
 }
 
 impl ObjectReader {
-    /// Takes the object in `text` into `rows`, or rejects it as line `line`.
+    /// Takes the object in `text` into `rows`, or rejects it as line `line`. `ahead` are the bytes from there on: those of
+    /// the text, and then nothing or a control character.
     #[inline]
-    pub(crate) fn take(&mut self, line: u64, text: &str, rows: &mut Rows) {
-        let mut scanner = Scanner::new(text);
+    pub(crate) fn take(&mut self, line: u64, text: &str, ahead: &[u8], rows: &mut Rows) {
+        let mut scanner = Scanner::with_bytes_ahead(text, ahead);
         let read = self.read(&mut scanner, rows).map_err(|problem| match problem {
             Problem::Syntax(error) => scanner.explain(&error),
             Problem::Column(reason) => reason,

@@ -111,6 +111,12 @@ impl Rows {
         self.now_us
     }
 
+    /// From now on, event times are held against `now_us`.
+    pub(crate) fn set_now(&mut self, now_us: i64) {
+        self.latest_event_time_us = self.shape.latest_event_time_us(now_us);
+        self.now_us = now_us;
+    }
+
     /// Takes the row in `scratch`, or rejects it: for what its reader found (`read`), for a column it lacks, or for an
     /// event time too far ahead.
     #[inline]
