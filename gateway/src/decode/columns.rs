@@ -14,7 +14,6 @@ use arrow::datatypes::{
     TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
-use super::swar::short_bytes;
 use super::value::Scalar;
 use crate::error::Result;
 
@@ -59,15 +58,27 @@ impl Bytes {
 
     #[inline]
     fn push(&mut self, value: &[u8]) {
-        match short_bytes(value) {
-            // A copy of known size takes no call.
-            Some(word) => {
-                let end = self.bytes.len() + value.len();
-                self.bytes.extend_from_slice(&word);
+        self.bytes.extend_from_slice(value);
+        self.end_value();
+    }
+
+    /// Pushes the first `length` of `bytes`.
+    #[inline]
+    fn push_first(&mut self, bytes: &[u8], length: usize) {
+        match bytes.first_chunk::<16>() {
+            // A copy of known size takes neither a call nor a branch by length.
+            Some(chunk) if length <= chunk.len() => {
+                let end = self.bytes.len() + length;
+                self.bytes.extend_from_slice(chunk);
                 self.bytes.truncate(end);
             }
-            None => self.bytes.extend_from_slice(value),
+            _ => self.bytes.extend_from_slice(&bytes[..length]),
         }
+        self.end_value();
+    }
+
+    #[inline]
+    fn end_value(&mut self) {
         self.offsets.push(i32::try_from(self.bytes.len()).expect("a body's texts are far below 2 GiB"));
     }
 
@@ -120,6 +131,14 @@ impl ColumnBuilder {
             (_, Scalar::Missing | Scalar::Null) => return self.append_null(),
             _ => unreachable!("the column's reader and builder come from one data type"),
         }
+        self.rows += 1;
+    }
+
+    /// Appends the text that the first `length` of `bytes` are to a column of texts. Bytes behind them are read too.
+    #[inline]
+    pub(crate) fn append_text(&mut self, bytes: &[u8], length: usize) {
+        let Values::Texts(texts) = &mut self.values else { unreachable!("the column takes texts") };
+        texts.push_first(bytes, length);
         self.rows += 1;
     }
 

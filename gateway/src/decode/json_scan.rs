@@ -110,9 +110,9 @@ impl<'a> Scanner<'a> {
         &self.text.as_bytes()[position..self.at]
     }
 
-    /// The string that is next, if it is one without escapes.
+    /// The string that is next, if it is one without escapes: the bytes from its first on, and how many of them are its.
     #[inline]
-    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
+    pub(crate) fn plain_string(&mut self) -> Option<(&'a [u8], usize)> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
         let end = self.plain_end(start);
@@ -120,7 +120,7 @@ impl<'a> Scanner<'a> {
             return None;
         }
         self.at = end + 1;
-        Some(&self.text[start..end])
+        Some((&self.ahead[start..], end - start))
     }
 
     /// The number that is next, if it is a plain decimal of few digits.

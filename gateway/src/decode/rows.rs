@@ -174,6 +174,21 @@ impl Rows {
         Ok(())
     }
 
+    /// Sets a column of texts of the row being written to the first `length` of `bytes`, which are UTF-8.
+    ///
+    /// # Errors
+    /// The reason to reject the row: the column is set already.
+    #[inline]
+    pub(crate) fn put_text(&mut self, column: usize, bytes: &[u8], length: usize) -> Result<(), String> {
+        let builder = &mut self.builders[column];
+        if builder.len() != self.count {
+            return Err(self.shape.columns[column].duplicate());
+        }
+        builder.append_text(bytes, length);
+        self.columns_set += 1;
+        Ok(())
+    }
+
     /// Takes the row being written, or rejects it: for what its reader found (`read`), for a column it lacks, or for an
     /// event time too far ahead.
     #[inline]

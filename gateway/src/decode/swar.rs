@@ -36,30 +36,6 @@ fn padded<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     word
 }
 
-/// The bytes with zeros behind; `None` for more than sixteen.
-#[inline]
-pub(crate) fn short_bytes(bytes: &[u8]) -> Option<[u8; 16]> {
-    // The first and the last bytes, which overlap: no loop over how many there are.
-    let length = bytes.len();
-    let word = match length {
-        8..=16 => {
-            let (first, last) = (u64::from_le_bytes(*bytes.first_chunk()?), u64::from_le_bytes(*bytes.last_chunk()?));
-            u128::from(first) | u128::from(last) << (8 * (length - 8))
-        }
-        4..=7 => {
-            let (first, last) = (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
-            u128::from(u64::from(first) | u64::from(last) << (8 * (length - 4)))
-        }
-        1..=3 => {
-            let byte = |at: usize| u64::from(bytes[at]) << (8 * at);
-            u128::from(byte(0) | byte(length / 2) | byte(length - 1))
-        }
-        0 => 0,
-        _ => return None,
-    };
-    Some(word.to_le_bytes())
-}
-
 /// How many of the first bytes are plain in a JSON string: neither quote, backslash nor control character.
 #[inline]
 pub(crate) fn plain_bytes(word: u64) -> usize {
@@ -127,14 +103,6 @@ mod tests {
                 let word = word_at(&bytes, 0);
                 prop_assert_eq!((digit_count(word), digits_value(word, count)), (count, wanted));
             }
-        }
-
-        #[test]
-        fn copies_short_bytes(bytes in prop::collection::vec(any::<u8>(), 0..20)) {
-            let mut padded = bytes.clone();
-            padded.resize(16, 0);
-            let expected = (bytes.len() <= 16).then_some(padded);
-            prop_assert_eq!(short_bytes(&bytes).map(Vec::from), expected);
         }
 
         #[test]
