@@ -179,6 +179,40 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// The scanner looks at bytes behind a line; alone, a line has none.
+        #[test]
+        fn a_line_means_the_same_whatever_follows_it(lines in prop::collection::vec(line(), 0..12)) {
+            let shape = shape();
+            let whole = ndjson::decode(&shape, &lines.join(&b'\n'), NOW_US).unwrap();
+            let (mut rows, mut rejected) = (Vec::new(), Vec::new());
+            let lines: Vec<&[u8]> = lines.iter().flat_map(|line| line.split(|byte| *byte == b'\n')).collect();
+            for (number, line) in (1..).zip(lines) {
+                let alone = ndjson::decode(&shape, line, NOW_US).unwrap();
+                rows.extend(alone.rows);
+                rejected.extend(alone.rejected.first().iter().map(|reason| (number, reason.reason.clone())));
+            }
+            rejected.truncate(whole.rejected.first().len());
+            prop_assert_eq!(
+                concat_batches(shape.schema(), &whole.rows).unwrap(),
+                concat_batches(shape.schema(), &rows).unwrap()
+            );
+            let found: Vec<_> = whole.rejected.first().iter().map(|reason| (reason.line, reason.reason.clone())).collect();
+            prop_assert_eq!(found, rejected);
+        }
+    }
+
+    #[test]
+    fn a_gap_does_not_reach_over_the_end_of_a_line() {
+        let decoded = ndjson::decode(&shape(), b"{\"k\":\r\"a\"}\n{\"k\":\r\n{\"k\":\r\"b\"}\r\n", NOW_US).unwrap();
+        assert_eq!(decoded.accepted(), 2);
+        let reason = &decoded.rejected.first()[0];
+        assert_eq!(
+            (reason.line, reason.reason.as_str()),
+            (2, "malformed JSON at byte 6: expected a value, found the end")
+        );
+    }
+
     #[test]
     fn each_piece_has_its_own_now() {
         let shape = shape();
