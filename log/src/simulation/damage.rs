@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::error::Error;
 use crate::journal::FOLDER;
 use crate::simulation::check;
-use crate::simulation::disk::{Crash, Machine};
 use crate::simulation::inode::Survival;
+use crate::simulation::machine::{Crash, Machine};
 use crate::simulation::world::World;
 
 /// Flips tried on one directory.
