@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use thermocline_log::{Log, LogOptions, StreamSpec};
 
-use crate::common::disk::{JournalTrace, Step, WatchedDisk, replay_plainly, totals};
+use crate::common::disk::{JournalTrace, Step, replay_plainly, totals, watched_disk};
 use crate::common::{Readings, append, folder, heading, median};
 
 const BATCH_ROWS: usize = 1000;
@@ -39,8 +39,9 @@ struct Run {
 
 /// Commits all batches, `in_flight` at a time.
 async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize, sealing: bool) -> Run {
-    let trace = Arc::new(JournalTrace::default());
-    let mut options = LogOptions { disk: Arc::new(WatchedDisk(Arc::clone(&trace))), ..LogOptions::default() };
+    let (disk, watched) = watched_disk(JournalTrace::default());
+    let trace = &watched.0;
+    let mut options = LogOptions { disk, ..LogOptions::default() };
     if !sealing {
         options.seal_bytes = options.tail_bytes;
     }

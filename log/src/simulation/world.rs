@@ -272,6 +272,10 @@ impl World {
             return;
         }
         self.observe();
+        // Then most names are not durable yet.
+        if op == Op::SyncFolder && self.random.borrow_mut().percent(10) {
+            self.check_power_loss();
+        }
         if self.log.borrow().is_some() && self.random.borrow_mut().percent(4) {
             self.trace(|| format!("meanwhile, before {op:?}"));
             self.act_meanwhile();
@@ -404,7 +408,7 @@ impl World {
 
     /// If the power went now, the log would hold what it may hold, whatever of the rest reached the disk.
     pub(super) fn check_power_loss(&self) {
-        if self.log().is_none() || self.machine.is_down() {
+        if self.machine.is_down() {
             return;
         }
         let survival = Survival::draw(&mut self.random.borrow_mut());
