@@ -384,7 +384,8 @@ impl WindowedQuery {
 }
 
 /// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns
-/// have now, or cannot be read: it only saves reading the rows again that it was made of.
+/// have now, or cannot be read: it only saves reading the rows again that it was made of. Where some of those are gone, a
+/// snapshot that cannot be read is an error: windows of what is left would be wrong.
 fn stored_states(
     query: &str,
     ledger: &Ledger,
@@ -399,7 +400,7 @@ fn stored_states(
             Some(file) => match read_snapshot(log, &file, aggregate) {
                 Ok(None) => return Ok(None),
                 Ok(state) => state,
-                Err(error @ (Error::State { .. } | Error::Log(_))) => {
+                Err(error @ (Error::State { .. } | Error::Log(_))) if holds_every_row(log, stream) => {
                     tracing::warn!(query, partition, file, %error, "snapshot cannot be read: its rows are read again");
                     return Ok(None);
                 }
@@ -413,4 +414,9 @@ fn stored_states(
 /// A query's name as part of a file name.
 fn file_name(query: &str) -> String {
     query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
+}
+
+/// Whether no row of a stream was removed yet.
+fn holds_every_row(log: &Log, stream: &Stream) -> bool {
+    (0..stream.partitions()).all(|n| log.range(stream.id(), n).is_ok_and(|range| range.start == 0))
 }
