@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+#[path = "../src/segment/column/mod.rs"]
+mod column;
 mod common;
 #[path = "../src/segment/encoding.rs"]
 mod encoding;
