@@ -12,6 +12,8 @@ use super::{MAX_DICTIONARY_BYTES, max_distinct};
 
 /// Values of a column that are looked at before a dictionary is begun.
 const SAMPLE_VALUES: usize = 4096;
+/// Values that are looked up together.
+const BLOCK: usize = 64;
 
 /// What the bits of a value mean, and how many bytes it has in memory.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -61,7 +63,8 @@ pub(super) fn encode(arrays: &[ArrayRef], ty: &DataType, kind: Kind, validity: V
     let (values, bounds) = match dictionary {
         Some((distinct, indices)) => {
             let bytes = kind.stored_bytes();
-            let plain = distinct.iter().flat_map(|word| word.to_le_bytes().into_iter().take(bytes)).collect();
+            let mut plain = Vec::with_capacity(distinct.len() * bytes);
+            distinct.iter().for_each(|word| plain.extend_from_slice(&word.to_le_bytes()[..bytes]));
             let bounds = bounds(kind, &distinct);
             (Values::Indices(Dictionary { plain, values: distinct.len() }, indices), bounds)
         }
@@ -85,18 +88,38 @@ fn with_dictionary(data: &[ArrayData], kind: Kind, values: usize) -> Option<(Vec
     let (mut slots, mut distinct) = (Slots::new(), Vec::new());
     let mut indices = Vec::with_capacity(values);
     for data in data {
-        for word in words(data, kind).iter().copied() {
-            let found = slots.find(mix(word, word), |index| distinct[index] == word);
-            indices.push(found.unwrap_or_else(|slot| {
-                distinct.push(word);
-                slots.occupy(slot, |index| mix(distinct[index], distinct[index]))
-            }));
+        for block in words(data, kind).chunks(BLOCK) {
+            look_up(block, &mut slots, &mut distinct, &mut indices);
         }
         if distinct.len() > max || slots.is_degenerate(indices.len()) {
             return None;
         }
     }
     Some((distinct, indices))
+}
+
+/// Appends the indices of a block of values. Tables of many values are not in the processor's nearest cache: all entries
+/// of a block are asked for before the first answer decides a branch.
+fn look_up(block: &[u64], slots: &mut Slots, distinct: &mut Vec<u64>, indices: &mut Vec<u32>) {
+    let mut likely = [0_u32; BLOCK];
+    for (likely, word) in likely.iter_mut().zip(block) {
+        *likely = slots.likely(mix(*word, *word));
+    }
+    let mut known = [0_u64; BLOCK];
+    for ((known, likely), word) in known.iter_mut().zip(likely).zip(block) {
+        *known = distinct.get(likely as usize).copied().unwrap_or(!word);
+    }
+    for ((known, likely), word) in known.iter().zip(likely).zip(block) {
+        if known == word {
+            indices.push(likely);
+            continue;
+        }
+        let found = slots.find(mix(*word, *word), |index| distinct[index] == *word);
+        indices.push(found.unwrap_or_else(|slot| {
+            distinct.push(*word);
+            slots.occupy(slot, |index| mix(distinct[index], distinct[index]))
+        }));
+    }
 }
 
 /// The values that are not NULL.

@@ -10,9 +10,9 @@ use super::pages::{Dictionary, Encoded, Validity, Values, plain_text};
 use super::slots::{Slots, mix};
 use super::{MAX_DICTIONARY_BYTES, max_distinct, truncate};
 
-/// Texts up to so many bytes are known by two words.
+/// Texts up to so many bytes are known by one word.
 const SHORT: usize = 16;
-/// Bytes before a text in the dictionary, its length.
+/// Bytes of the length that is before a text in the dictionary.
 const PREFIX: usize = 4;
 
 pub(super) fn encode(arrays: &[ArrayRef], utf8: bool, validity: Validity) -> Encoded<'_> {
@@ -25,7 +25,7 @@ pub(super) fn encode(arrays: &[ArrayRef], utf8: bool, validity: Validity) -> Enc
         }
         None => {
             let mut all = Vec::with_capacity(validity.values);
-            arrays.iter().for_each(|array| each(array, |text| all.push(text)));
+            arrays.iter().for_each(|array| each(array, |data, start, end| all.push(&data[start..end])));
             let bounds = all.iter().min().zip(all.iter().max()).map(|(min, max)| owned(min, max));
             (Values::Texts(all), bounds)
         }
@@ -54,10 +54,10 @@ fn with_dictionary(arrays: &[ArrayRef], values: usize) -> Option<(Distinct, Vec<
     let mut distinct = Distinct { slots: Slots::new(), keys: Vec::new(), plain: Vec::new() };
     let mut indices = Vec::with_capacity(values);
     for array in arrays {
-        each(array, |text| {
+        each(array, |data, start, end| {
             // What is beyond is not looked at: the dictionary is given up.
             if distinct.plain.len() <= MAX_DICTIONARY_BYTES {
-                indices.push(distinct.index(text));
+                indices.push(distinct.index(data, start, end));
             }
         });
         let too_large = distinct.plain.len() > MAX_DICTIONARY_BYTES || distinct.keys.len() > max_distinct(values);
@@ -75,67 +75,99 @@ struct Distinct {
     plain: Vec<u8>,
 }
 
-/// What a text is found by: a short one *is* its words and its length, of a long one they are a hash.
+/// What a text is found by: a short one *is* its word and its length, of a long one the word is a hash.
 #[derive(Clone, Copy)]
 struct Key {
-    words: (u64, u64),
-    len: usize,
-    /// In the dictionary.
-    start: usize,
+    word: u128,
+    len: u32,
+    /// Of the text in the dictionary.
+    start: u32,
 }
 
 impl Key {
     fn text(self, plain: &[u8]) -> &[u8] {
-        &plain[self.start + PREFIX..][..self.len]
+        &plain[self.start as usize..][..self.len as usize]
+    }
+
+    fn hash(self) -> u64 {
+        hash(self.word, self.len)
     }
 }
 
 impl Distinct {
+    /// The index of the text at `start..end`.
     #[inline]
-    fn index(&mut self, text: &[u8]) -> u32 {
-        let words = words(text);
-        let len = text.len();
-        let found = self.slots.find(hash(words, len), |index| {
+    fn index(&mut self, data: &[u8], start: usize, end: usize) -> u32 {
+        let (word, len) = (word(data, start, end), length(end - start));
+        let found = self.slots.find(hash(word, len), |index| {
             let key = self.keys[index];
-            key.words == words && key.len == len && (len <= SHORT || key.text(&self.plain) == text)
+            key.word == word && key.len == len && (end - start <= SHORT || key.text(&self.plain) == &data[start..end])
         });
         found.unwrap_or_else(|slot| {
-            self.keys.push(Key { words, len, start: self.plain.len() });
-            plain_text(text, &mut self.plain);
-            self.slots.occupy(slot, |index| hash(self.keys[index].words, self.keys[index].len))
+            self.keys.push(Key { word, len, start: length(self.plain.len() + PREFIX) });
+            plain_text(&data[start..end], &mut self.plain);
+            self.slots.occupy(slot, |index| self.keys[index].hash())
         })
     }
 }
 
 #[inline]
-fn hash(words: (u64, u64), len: usize) -> u64 {
-    mix(words.0 ^ (len as u64), words.1)
+fn hash(word: u128, len: u32) -> u64 {
+    mix(low(word) ^ u64::from(len), low(word >> 64))
 }
 
+/// A short text filled up with zeros, or the hash of a long one.
 #[inline]
-fn words(text: &[u8]) -> (u64, u64) {
-    let eight = |from: usize| u64::from_le_bytes(text[from..from + 8].try_into().expect("eight bytes"));
-    let four = |from: usize| u64::from(u32::from_le_bytes(text[from..from + 4].try_into().expect("four bytes")));
-    let one = |at: usize| u64::from(text[at]);
-    match text.len() {
-        0 => (0, 0),
-        // First, middle and last byte are all.
-        len @ 1..4 => (one(0) | one(len / 2) << 8 | one(len - 1) << 16, 0),
-        // First and last ones overlap, and are all.
-        len @ 4..8 => (four(0), four(len - 4)),
-        len @ 8..=SHORT => (eight(0), eight(len - 8)),
-        len => {
-            let mut hash = 0;
-            for from in (0..len - SHORT).step_by(SHORT) {
-                hash = mix(hash ^ eight(from), eight(from + 8));
-            }
-            (mix(hash ^ eight(len - 16), eight(len - 8)), 0)
-        }
+fn word(data: &[u8], start: usize, end: usize) -> u128 {
+    let len = end - start;
+    if len > SHORT {
+        return long_hash(&data[start..end]).into();
     }
+    if let Some(text) = data[start..].first_chunk::<SHORT>() {
+        // Without a branch for each length.
+        return u128::from_le_bytes(*text) & MASKS[len];
+    }
+    let mut text = [0; SHORT];
+    text[..len].copy_from_slice(&data[start..end]);
+    u128::from_le_bytes(text)
 }
 
-/// Hands out the texts that are not NULL.
-fn each<'a>(array: &'a ArrayRef, mut with: impl FnMut(&'a [u8])) {
+/// Of each length up to [`SHORT`], the bits that are the text's.
+const MASKS: [u128; SHORT + 1] = {
+    let mut masks = [u128::MAX; SHORT + 1];
+    let mut len = 0;
+    while len < SHORT {
+        masks[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    masks
+};
+
+fn long_hash(text: &[u8]) -> u64 {
+    let add = |hash, chunk: &[u8; SHORT]| {
+        let word = u128::from_le_bytes(*chunk);
+        mix(hash ^ low(word), low(word >> 64))
+    };
+    let (chunks, _) = text.as_chunks();
+    // The last ones may overlap.
+    let hash = text.last_chunk().map_or(0, |last| add(0, last));
+    chunks.iter().fold(hash, add)
+}
+
+/// The lower half.
+#[inline]
+fn low(word: u128) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "it is what is asked for")]
+    let low = word as u64;
+    low
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("no text of a row has 4 GiB")
+}
+
+/// Hands out the texts that are not NULL: in which bytes each is, from where, and to where.
+fn each<'a>(array: &'a ArrayRef, mut with: impl FnMut(&'a [u8], usize, usize)) {
     match array.data_type() {
         DataType::Utf8 => {
             let texts = array.as_string::<i32>();
@@ -153,8 +185,10 @@ fn each<'a>(array: &'a ArrayRef, mut with: impl FnMut(&'a [u8])) {
             let texts = array.as_binary::<i64>();
             each_between(texts.value_offsets(), texts.value_data(), texts.nulls(), with);
         }
-        DataType::Utf8View => array.as_string_view().iter().flatten().for_each(|text| with(text.as_bytes())),
-        DataType::BinaryView => array.as_binary_view().iter().flatten().for_each(with),
+        DataType::Utf8View => {
+            array.as_string_view().iter().flatten().for_each(|text| with(text.as_bytes(), 0, text.len()))
+        }
+        DataType::BinaryView => array.as_binary_view().iter().flatten().for_each(|bytes| with(bytes, 0, bytes.len())),
         other => unreachable!("{other} is neither text nor bytes"),
     }
 }
@@ -164,11 +198,11 @@ fn each_between<'a, O: OffsetSizeTrait>(
     offsets: &[O],
     data: &'a [u8],
     nulls: Option<&NullBuffer>,
-    mut with: impl FnMut(&'a [u8]),
+    mut with: impl FnMut(&'a [u8], usize, usize),
 ) {
-    let text = |row: usize| &data[offsets[row].as_usize()..offsets[row + 1].as_usize()];
+    let with_row = |row: usize| with(data, offsets[row].as_usize(), offsets[row + 1].as_usize());
     match nulls {
-        Some(nulls) => nulls.valid_indices().for_each(|row| with(text(row))),
-        None => (0..offsets.len() - 1).for_each(|row| with(text(row))),
+        Some(nulls) => nulls.valid_indices().for_each(with_row),
+        None => (0..offsets.len() - 1).for_each(with_row),
     }
 }
