@@ -1,6 +1,7 @@
 //! The bounded queue from committing threads to the journal's writer. Order of entry is order of offsets.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,8 @@ const SPIN: Duration = Duration::from_micros(60);
 /// It does so only where the last commit came as soon as this: then a writer seems to answer each acknowledgement with
 /// its next commit.
 const SPIN_AFTER: Duration = Duration::from_micros(200);
+/// On a single processor nobody could commit meanwhile.
+static SPINS: LazyLock<bool> = LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1));
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -130,6 +133,7 @@ impl Queue {
         let idle_since = state.pending.is_empty().then(Instant::now);
         if let Some(idle_since) = idle_since
             && state.waited.is_some_and(|waited| waited < SPIN_AFTER)
+            && *SPINS
         {
             drop(state);
             while !self.has_commits.load(Ordering::Relaxed) && idle_since.elapsed() < SPIN {
