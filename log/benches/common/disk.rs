@@ -60,7 +60,7 @@ impl<W: Watch + 'static> DiskHooks for Watched<W> {
 }
 
 fn is_journal(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "wal")
+    path.parent().is_some_and(|folder| folder.ends_with("journal"))
 }
 
 /// Writes down what was done to journal files.
