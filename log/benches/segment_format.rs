@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+#[allow(dead_code, unused_imports, reason = "its tests are run where it belongs")]
 #[path = "../src/segment/column/mod.rs"]
 mod column;
 mod common;

@@ -90,9 +90,9 @@ fn with_dictionary(data: &[ArrayData], kind: Kind, values: usize) -> Option<(Vec
     for data in data {
         for block in words(data, kind).chunks(BLOCK) {
             look_up(block, &mut slots, &mut distinct, &mut indices);
-        }
-        if distinct.len() > max || slots.is_degenerate(indices.len()) {
-            return None;
+            if distinct.len() > max || slots.is_degenerate(indices.len()) {
+                return None;
+            }
         }
     }
     Some((distinct, indices))

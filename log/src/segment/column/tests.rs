@@ -150,7 +150,7 @@ fn the_encoding_is_the_one_that_pays() {
     assert_eq!(encodings(doubles(100_000, &|_| f64::NAN)), [Encoding::RLE_DICTIONARY]);
     assert_eq!(encodings(Arc::new(Float64Array::from(vec![None; 100_000]))), [Encoding::RLE_DICTIONARY]);
     // Enough repetitions in a sample, and in all too many values.
-    let some = |row: u64| if row % 4 == 0 { 1.0 } else { exact(row) };
+    let some = |row: u64| if row.is_multiple_of(4) { 1.0 } else { exact(row) };
     let encoding = encodings(doubles(200_000, &|row| if row < 100_000 { 1.0 } else { some(row) }));
     assert_eq!(encoding, [Encoding::RLE_DICTIONARY]);
     let counter = Arc::new(Int64Array::from_iter_values((0..100_000).map(|row| i64::MIN + row * row)));

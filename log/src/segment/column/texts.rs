@@ -49,12 +49,19 @@ fn statistics(bounds: Option<(Vec<u8>, Vec<u8>)>, utf8: bool, nulls: Option<u64>
     Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
 }
 
+/// Rows between two looks whether a dictionary pays: texts made to collide cost no more than this many steps each.
+const PIECE_ROWS: usize = 8192;
+
 /// The different texts, and of each its index; `None` when there are too many of them, or they are too long.
 fn with_dictionary(arrays: &[ArrayRef], values: usize) -> Option<(Distinct, Vec<u32>)> {
     let mut distinct = Distinct { slots: Slots::new(), keys: Vec::new(), plain: Vec::new() };
     let mut indices = Vec::with_capacity(values);
-    for array in arrays {
-        each(array, |data, start, end| {
+    let pieces = arrays.iter().flat_map(|array| {
+        let starts = (0..array.len()).step_by(PIECE_ROWS);
+        starts.map(|start| array.slice(start, PIECE_ROWS.min(array.len() - start)))
+    });
+    for piece in pieces {
+        each(&piece, |data, start, end| {
             // What is beyond is not looked at: the dictionary is given up.
             if distinct.plain.len() <= MAX_DICTIONARY_BYTES {
                 indices.push(distinct.index(data, start, end));
