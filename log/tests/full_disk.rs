@@ -263,7 +263,7 @@ async fn at_a_seal(small: &SmallDisk) {
     for n in 0..8 {
         log.commit(append(&stream, rows(n * ROWS, ROWS))).await.unwrap();
     }
-    for left in [0, 512, 4 << 10] {
+    for left in [0, 4 << 10, 8 << 10] {
         small.leave(left);
         let failed = log.seal().await.unwrap_err();
         assert!(matches!(failed, Error::Full { .. }), "{failed}");
