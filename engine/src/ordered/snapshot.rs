@@ -7,9 +7,6 @@
 //! Integers are little-endian. The header lists the lengths of the tables: for each partition in order its waiting rows, a
 //! first column being their event times; then the operator's.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -18,9 +15,11 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
+use thermocline_log::Log;
 
 use super::reorder::Run;
 use crate::error::{Error, Result};
+use crate::watermark::NO_WATERMARK;
 
 const MAGIC: &[u8; 6] = b"TCORDR";
 const VERSION: u16 = 1;
@@ -49,6 +48,13 @@ pub(crate) struct OrderedState {
     pub(crate) operator: Vec<RecordBatch>,
 }
 
+impl OrderedState {
+    /// The state before any row.
+    pub(crate) fn empty() -> Self {
+        Self { watermark_us: NO_WATERMARK, partitions: Vec::new(), operator: Vec::new() }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Header {
     watermark_us: i64,
@@ -63,29 +69,20 @@ struct PartitionHeader {
     bytes: usize,
 }
 
-/// Writes a state to a file of its own and makes it durable. `schemas`: the columns of each partition's waiting rows.
-pub(crate) fn write_state(path: &Path, state: &OrderedState, schemas: &[SchemaRef]) -> Result<()> {
-    let bytes = encode(state, schemas)?;
-    let io = |action: &'static str| move |source| Error::Io { action, path: path.to_owned(), source };
-    let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(io("create"))?;
-    file.write_all(&bytes).map_err(io("write"))?;
-    file.sync_all().map_err(io("sync"))?;
-    std::fs::rename(&partial, path).map_err(io("rename"))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the folder of"))
+/// Writes a state to a state file of its own and makes it durable. `schemas`: the columns of each partition's waiting rows.
+pub(crate) fn write_state(log: &Log, name: &str, state: &OrderedState, schemas: &[SchemaRef]) -> Result<()> {
+    Ok(log.write_state_file(name, &encode(state, schemas)?)?)
 }
 
 /// Reads a state that [`write_state`] wrote; `None` when its tables have other columns than these.
-pub(crate) fn read_state(path: &Path, inputs: &[SchemaRef], operator: &[SchemaRef]) -> Result<Option<OrderedState>> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| Error::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    decode(&bytes, inputs, operator).map_err(|(expected, found)| Error::State {
-        name: path.display().to_string(),
+pub(crate) fn read_state(
+    log: &Log,
+    name: &str,
+    inputs: &[SchemaRef],
+    operator: &[SchemaRef],
+) -> Result<Option<OrderedState>> {
+    decode(&log.read_state_file(name)?, inputs, operator).map_err(|(expected, found)| Error::State {
+        name: log.state_dir().join(name).display().to_string(),
         expected,
         found,
     })

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use thermocline_log::{Commit, Log};
+use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
 
 use crate::error::Result;
@@ -192,12 +192,16 @@ fn file_name(query: &str) -> String {
 
 /// Removes the snapshots whose names begin with `prefix` and sort before that of the committed one.
 fn remove_older_snapshots(log: &Log, prefix: &str, committed: &str) {
-    let Ok(entries) = std::fs::read_dir(log.state_dir()) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for name in log.state_files().unwrap_or_default() {
         if name.starts_with(prefix) && name.as_str() < committed {
             // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
             let _ = log.remove_state_file(&name);
         }
     }
+}
+
+/// Whether no row of a stream was removed yet. A snapshot that cannot be read can be made again of all rows; of a part of
+/// them, windows would be wrong.
+fn holds_every_row(log: &Log, stream: &Stream) -> bool {
+    (0..stream.partitions()).all(|n| log.range(stream.id(), n).is_ok_and(|range| range.start == 0))
 }

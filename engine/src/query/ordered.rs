@@ -7,7 +7,6 @@
 //! operator emits up to the watermark of that progress was emitted.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +21,11 @@ use tokio::task::JoinSet;
 use super::failed::failed_rows;
 use super::ordered_partition::{OrderedPartition, OrderedStep, PartitionSource};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, commit_when_possible};
+use super::{
+    Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
+};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::late::late_rows;
 use crate::ordered::{
     OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, write_state,
@@ -112,16 +113,17 @@ impl OrderedQuery {
         let schemas = waiting_schemas(&inputs, &stages);
         let is_new_text = ledger.claim(log, sql, &mut commit);
         let state = match ledger.snapshot(log, 0).filter(|_| !is_new_text) {
-            Some(file) => read_state(&log.state_dir().join(file), &schemas, operator.state_schemas())?.ok_or(()),
-            None if is_new_text => Err(()),
-            None => Ok(OrderedState { watermark_us: NO_WATERMARK, partitions: Vec::new(), operator: Vec::new() }),
+            Some(file) => stored_state(name, log, &file, &inputs, &schemas, operator.state_schemas())?,
+            None => (!is_new_text).then(OrderedState::empty),
         };
-        let is_changed = state.is_err();
+        let is_changed = state.is_none();
         if is_changed {
-            tracing::info!(query = name, "query changed: it goes on where it was, from all rows that are still held");
+            tracing::info!(
+                query = name,
+                "query begins anew: it goes on where it was, from all rows that are still held"
+            );
         }
-        let state =
-            state.unwrap_or(OrderedState { watermark_us: NO_WATERMARK, partitions: Vec::new(), operator: Vec::new() });
+        let state = state.unwrap_or_else(OrderedState::empty);
         if !state.operator.is_empty() {
             operator.restore(&state.operator)?;
         }
@@ -401,14 +403,21 @@ impl OrderedQuery {
         };
         let schemas: Vec<SchemaRef> = self.partitions().map(OrderedPartition::schema).collect();
         let read_rows: u64 = state.partitions.iter().map(|partition| partition.next_offset).sum();
-        let file = format!("{}-ordered-{read_rows:020}.snapshot", super::file_name(&self.name));
-        write_state(&self.state_dir().join(&file), &state, &schemas)?;
+        let file = format!("{}-ordered-{read_rows:020}.snapshot", file_name(&self.name));
+        let held: u64 = self.partitions().map(|partition| partition.waiting() as u64).sum::<u64>()
+            + state.operator.iter().map(|table| table.num_rows() as u64).sum::<u64>();
+        self.rows_to_snapshot = self.snapshot_rows.max(4 * held);
+        if let Err(error) = write_state(&self.log, &file, &state, &schemas) {
+            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
+            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
+            return Ok(());
+        }
         let ledger = self.inputs[0].ledger.clone();
         if let Some(earlier) = ledger.snapshot(&self.log, 0)
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            super::remove_older_snapshots(&self.log, &format!("{}-ordered-", super::file_name(&self.name)), &earlier);
+            remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &earlier);
         }
         ledger.store_snapshot(0, &file, &mut self.commit);
         for input in &self.inputs {
@@ -418,9 +427,6 @@ impl OrderedQuery {
                 self.commit.move_cursor(&input.ledger.cursor(), input.stream.id(), number, offset);
             }
         }
-        let held: u64 = self.partitions().map(|partition| partition.waiting() as u64).sum::<u64>()
-            + state.operator.iter().map(|table| table.num_rows() as u64).sum::<u64>();
-        self.rows_to_snapshot = self.snapshot_rows.max(4 * held);
         Ok(())
     }
 
@@ -464,10 +470,6 @@ impl OrderedQuery {
         self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
     }
-
-    fn state_dir(&self) -> PathBuf {
-        self.log.state_dir()
-    }
 }
 
 /// The stage of each input.
@@ -477,6 +479,27 @@ pub(crate) async fn compile_inputs(shape: &OrderedShape, tables: &Arc<Tables>) -
         stages.push(Stage::over_stream(&input.plan, &input.stream, Arc::clone(tables)).await?);
     }
     Ok(stages)
+}
+
+/// The state in a file; `None` when the query has to begin anew: the state is of other columns, or cannot be read and all
+/// rows that it was made of are still held.
+fn stored_state(
+    query: &str,
+    log: &Log,
+    file: &str,
+    inputs: &[InputStreams<'_>],
+    schemas: &[SchemaRef],
+    operator: &[SchemaRef],
+) -> Result<Option<OrderedState>> {
+    match read_state(log, file, schemas, operator) {
+        Err(error @ (Error::State { .. } | Error::Log(_)))
+            if inputs.iter().all(|input| holds_every_row(log, &input.stream)) =>
+        {
+            tracing::warn!(query, file, %error, "snapshot cannot be read: its rows are read again");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// Columns of the waiting rows of every partition of every input.

@@ -6,7 +6,6 @@
 //! Recovery: each partition starts at its last snapshot and reads again up to where the committed progress had read;
 //! windows that were closed by then are not closed again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
 use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -83,10 +82,13 @@ impl WindowedQuery {
         let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
         let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
         let is_new_text = ledger.claim(log, sql, &mut commit);
-        let states = if is_new_text { None } else { stored_states(&ledger, log, &stream, &aggregate)? };
+        let states = if is_new_text { None } else { stored_states(name, &ledger, log, &stream, &aggregate)? };
         let is_changed = states.is_none();
         if is_changed {
-            tracing::info!(query = name, "query changed: it goes on where it was, from all rows that are still held");
+            tracing::info!(
+                query = name,
+                "query begins anew: it goes on where it was, from all rows that are still held"
+            );
         }
         let mut states = states.unwrap_or_default().into_iter();
         let progress = ledger.progress(log)?;
@@ -251,7 +253,11 @@ impl WindowedQuery {
 
     fn store_snapshot(&mut self, partition: u32, state: &PartitionState) -> Result<()> {
         let file = format!("{}-{partition}-{:020}.snapshot", file_name(&self.name), state.next_offset);
-        write_snapshot(&self.state_dir().join(&file), state)?;
+        if let Err(error) = write_snapshot(&self.log, &file, state) {
+            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
+            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
+            return Ok(());
+        }
         if let Some(earlier) = self.ledger.snapshot(&self.log, partition)
             && earlier != file
         {
@@ -365,15 +371,13 @@ impl WindowedQuery {
         self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
     }
-
-    fn state_dir(&self) -> PathBuf {
-        self.log.state_dir()
-    }
 }
 
 /// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns
-/// have now.
+/// have now, or cannot be read: it only saves reading the rows again that it was made of. Where some of those are gone, a
+/// snapshot that cannot be read is an error: windows of what is left would be wrong.
 fn stored_states(
+    query: &str,
     ledger: &Ledger,
     log: &Log,
     stream: &Stream,
@@ -383,9 +387,14 @@ fn stored_states(
     for partition in 0..stream.partitions() {
         states.push(match ledger.snapshot(log, partition) {
             None => None,
-            Some(file) => match read_snapshot(&log.state_dir().join(file), aggregate)? {
-                None => return Ok(None),
-                state => state,
+            Some(file) => match read_snapshot(log, &file, aggregate) {
+                Ok(None) => return Ok(None),
+                Ok(state) => state,
+                Err(error @ (Error::State { .. } | Error::Log(_))) if super::holds_every_row(log, stream) => {
+                    tracing::warn!(query, partition, file, %error, "snapshot cannot be read: its rows are read again");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             },
         });
     }
