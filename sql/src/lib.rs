@@ -14,6 +14,7 @@ mod catalog;
 mod check;
 mod codes;
 mod diagnostic;
+mod functions;
 mod inspect;
 mod lex;
 mod lineage;
