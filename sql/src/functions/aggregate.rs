@@ -42,6 +42,11 @@ pub(super) trait Aggregate: Debug + PartialEq + Eq + Hash + Send + Sync + 'stati
     fn sliding(args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         Ok(Box::new(Single::new(Self::kernel(args)?)))
     }
+
+    /// What computes it of rows that come in the order of their time and never leave.
+    fn in_order(args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(Single::new(Self::kernel(args)?)))
+    }
 }
 
 /// The arithmetic of an aggregate. Results depend on the set of rows only.
@@ -90,9 +95,19 @@ impl Rows<'_> {
     }
 }
 
+/// What is known of the order in which an accumulator is given rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum RowOrder {
+    /// Nothing.
+    Any,
+    /// They come in the order of their time, and are neither merged nor taken back.
+    Time,
+}
+
 /// The aggregate as a function of a session.
-pub(super) fn function<A: Aggregate>() -> AggregateUDF {
+pub(super) fn function<A: Aggregate>(rows: RowOrder) -> AggregateUDF {
     AggregateUDF::new_from_impl(Function::<A> {
+        rows,
         signature: Signature::user_defined(Volatility::Immutable),
         aliases: A::ALIASES.iter().map(|alias| (*alias).to_owned()).collect(),
         aggregate: PhantomData,
@@ -101,6 +116,7 @@ pub(super) fn function<A: Aggregate>() -> AggregateUDF {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function<A> {
+    rows: RowOrder,
     signature: Signature,
     aliases: Vec<String>,
     aggregate: PhantomData<A>,
@@ -145,7 +161,10 @@ impl<A: Aggregate> AggregateUDFImpl for Function<A> {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         Self::refuse_distinct(&args)?;
-        Ok(Box::new(Single::new(A::kernel(&args)?)))
+        match self.rows {
+            RowOrder::Any => Ok(Box::new(Single::new(A::kernel(&args)?))),
+            RowOrder::Time => A::in_order(&args),
+        }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {

@@ -13,6 +13,7 @@ mod ewma;
 mod first_last;
 mod had_changed;
 mod idelta;
+mod in_order;
 mod increase;
 mod integral;
 mod irate;
@@ -30,19 +31,34 @@ mod tests;
 
 use datafusion::logical_expr::{AggregateUDF, WindowUDF};
 
+use self::aggregate::RowOrder;
+
 /// Aggregates, which are also window functions over a frame.
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {
+    aggregates_of(RowOrder::Any)
+}
+
+/// An aggregate of the dialect for rows that come in the order of their `ts` argument, as those of a stream's `OVER` whose
+/// frame begins at the first row do: the accumulator of such a function keeps no samples. It cannot merge, and a row that
+/// comes out of order is an error. `None` for functions that are not of the dialect.
+#[must_use]
+pub fn in_time_order(function: &AggregateUDF) -> Option<AggregateUDF> {
+    let at = aggregates().iter().position(|known| known == function)?;
+    Some(aggregates_of(RowOrder::Time).swap_remove(at))
+}
+
+fn aggregates_of(rows: RowOrder) -> Vec<AggregateUDF> {
     vec![
-        aggregate::function::<approx_percentile::ApproxPercentile>(),
-        aggregate::function::<delta::Delta>(),
-        aggregate::function::<ewma::Ewma>(),
-        aggregate::function::<first_last::First>(),
-        aggregate::function::<increase::Increase>(),
-        aggregate::function::<integral::Integral>(),
-        aggregate::function::<first_last::Last>(),
-        aggregate::function::<rate::Rate>(),
-        aggregate::function::<time_weighted_avg::TimeWeightedAvg>(),
-        aggregate::function::<zscore::ZScore>(),
+        aggregate::function::<approx_percentile::ApproxPercentile>(rows),
+        aggregate::function::<delta::Delta>(rows),
+        aggregate::function::<ewma::Ewma>(rows),
+        aggregate::function::<first_last::First>(rows),
+        aggregate::function::<increase::Increase>(rows),
+        aggregate::function::<integral::Integral>(rows),
+        aggregate::function::<first_last::Last>(rows),
+        aggregate::function::<rate::Rate>(rows),
+        aggregate::function::<time_weighted_avg::TimeWeightedAvg>(rows),
+        aggregate::function::<zscore::ZScore>(rows),
     ]
 }
 

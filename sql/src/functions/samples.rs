@@ -14,11 +14,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Float64Builder, Int64Builder, ListBuilder};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type};
 use datafusion::common::{Result, internal_err};
+use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::aggregate::{Aggregate, Kernel, Rows};
 use super::arguments::{canonical, numbers, sample_types, times};
+use super::in_order::InOrder;
 
 /// A value and its time.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +79,10 @@ impl<S: SampleAggregate> Aggregate for S {
             Field::new_list("times", Field::new_list_field(DataType::Int64, true), true),
             Field::new_list("values", Field::new_list_field(DataType::Float64, true), true),
         ]
+    }
+
+    fn in_order(args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(InOrder::new(Self::kernel(args)?.start)))
     }
 
     fn kernel(args: &AccumulatorArgs<'_>) -> Result<Self::Kernel> {

@@ -15,7 +15,7 @@ use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFuncti
 use datafusion::physical_expr::expressions::{col, lit};
 use proptest::prelude::*;
 
-use super::aggregates;
+use super::{aggregates, in_time_order};
 use crate::nodes::timestamp_type;
 
 /// A row: the microseconds of its time and its value.
@@ -262,6 +262,23 @@ proptest! {
     fn numbers_that_are_none_change_no_bit_either(rows in odd_rows(), panes in 1..5_usize, batch in 1..5_usize) {
         for (call, _) in cases().into_iter().chain(sketch::cases()) {
             check_same_bits(&call, &rows, panes, batch);
+        }
+    }
+
+    #[test]
+    fn rows_in_the_order_of_time_need_no_memory_of_them(rows in rows()) {
+        let mut rows = rows;
+        rows.sort_by_key(|row| row.0);
+        for (call, _) in cases().into_iter().chain(sketch::cases()) {
+            let function = in_time_order(call.fun()).unwrap();
+            let schema = schema();
+            let in_order = AggregateExprBuilder::new(Arc::new(function), call.expressions()).schema(schema).alias("x");
+            let mut accumulator = in_order.build().unwrap().create_accumulator().unwrap();
+            for n in 0..rows.len() {
+                accumulator.update_batch(&arguments(&call, &rows[n..=n])).unwrap();
+                let (found, expected) = (float(&accumulator.evaluate().unwrap()), whole(&call, &rows[..=n]));
+                prop_assert!(same_bits(found, expected), "{}: {found:?} for {expected:?}", call.fun().name());
+            }
         }
     }
 

@@ -68,7 +68,7 @@ fn nan_is_greater_than_any_number() {
         let rows: Vec<_> = [1.0, f64::NAN, f64::INFINITY, 2.0].map(|value| (None, Some(value))).to_vec();
         whole(&call("approx_percentile", &[ScalarValue::Float64(Some(q))]), &rows).unwrap()
     };
-    assert_eq!(of(0.25), 1.0);
+    assert!((of(0.25) - 1.0).abs() <= 0.01);
     assert_eq!(of(0.75), f64::INFINITY);
     assert!(of(0.76).is_nan());
 }
