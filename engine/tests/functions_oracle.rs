@@ -47,7 +47,7 @@ fn random(seed: u64) -> Vec<Reading> {
 }
 
 /// What the queries emit, each window and key once.
-async fn run(rows: &[Reading], partitions: u32, batch: usize, hop: bool) -> Vec<String> {
+async fn run(rows: &[Reading], partitions: u32, batch: usize, hop: bool, crashes: bool) -> Vec<String> {
     let window = match hop {
         true => "HOP(readings, ts, INTERVAL '2500 milliseconds', INTERVAL '10 seconds')",
         false => "TUMBLE(readings, ts, INTERVAL '10 seconds')",
@@ -66,7 +66,7 @@ async fn run(rows: &[Reading], partitions: u32, batch: usize, hop: bool) -> Vec<
     .checkpoint_rows(40)
     .unsynced();
     let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
-    for rows in rows.chunks(batch) {
+    for (n, rows) in rows.chunks(batch).enumerate() {
         let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.key))),
@@ -75,6 +75,9 @@ async fn run(rows: &[Reading], partitions: u32, batch: usize, hop: bool) -> Vec<
         ];
         pipeline.append_batch("readings", RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).await.unwrap();
         pipeline.settle().await;
+        if crashes && n % 3 == 2 {
+            pipeline.crash().await;
+        }
     }
     pipeline.finish_queries().await.unwrap();
     let log = pipeline.start().await.log.clone();
@@ -184,11 +187,12 @@ async fn sensor_aggregates_agree_with_duckdb_whatever_the_batches_and_partitions
     for seed in seeds {
         let rows = random(seed);
         requests.push(rows.iter().map(|r| json!([r.key, r.time_us, r.value])).collect::<Value>());
-        let whole = run(&rows, 1, usize::MAX, false).await;
+        let whole = run(&rows, 1, usize::MAX, false, false).await;
         let mut sorted = whole.clone();
         sorted.sort();
-        for (partitions, batch, hop) in [(1, 7, false), (3, 23, false), (1, usize::MAX, true), (3, 11, true)] {
-            let mut found = run(&rows, partitions, batch, hop).await;
+        let runs = [(1, 7, false, false), (3, 23, false, true), (1, usize::MAX, true, false), (3, 11, true, true)];
+        for (partitions, batch, hop, crashes) in runs {
+            let mut found = run(&rows, partitions, batch, hop, crashes).await;
             // The windows of the hop that the tumbling ones are too.
             found.retain(|row| whole.iter().any(|whole| group(whole) == group(row)));
             found.sort();

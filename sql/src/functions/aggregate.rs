@@ -12,7 +12,8 @@ use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, DocSection, Documentation, EmitTo, GroupsAccumulator, Signature,
+    Volatility,
 };
 
 /// An aggregate function as it is called.
@@ -21,6 +22,10 @@ pub(super) trait Aggregate: Debug + PartialEq + Eq + Hash + Send + Sync + 'stati
     type Kernel: Kernel;
     /// Its name in SQL.
     const NAME: &'static str;
+    /// How it is called.
+    const USAGE: &'static str;
+    /// What it is, in one line.
+    const DESCRIPTION: &'static str;
     /// Other names.
     const ALIASES: &'static [&'static str] = &[];
 
@@ -110,6 +115,7 @@ pub(super) fn function<A: Aggregate>(rows: RowOrder) -> AggregateUDF {
         rows,
         signature: Signature::user_defined(Volatility::Immutable),
         aliases: A::ALIASES.iter().map(|alias| (*alias).to_owned()).collect(),
+        documentation: documentation(A::DESCRIPTION, A::USAGE),
         aggregate: PhantomData,
     })
 }
@@ -119,7 +125,14 @@ struct Function<A> {
     rows: RowOrder,
     signature: Signature,
     aliases: Vec<String>,
+    documentation: Documentation,
     aggregate: PhantomData<A>,
+}
+
+/// As `SHOW FUNCTIONS` tells it.
+pub(super) fn documentation(description: &str, usage: &str) -> Documentation {
+    let section = DocSection { include: true, label: "Sensor Functions", description: None };
+    Documentation::builder(section, description, usage).build()
 }
 
 impl<A: Aggregate> Function<A> {
@@ -179,6 +192,10 @@ impl<A: Aggregate> AggregateUDFImpl for Function<A> {
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         Self::refuse_distinct(&args)?;
         Ok(Box::new(Groups { kernel: Arc::new(A::kernel(&args)?), groups: Vec::new(), heap_bytes: 0 }))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {

@@ -23,6 +23,8 @@ pub(super) struct ApproxPercentile;
 impl Aggregate for ApproxPercentile {
     type Kernel = SketchKernel;
     const NAME: &'static str = "approx_percentile";
+    const USAGE: &'static str = USAGE;
+    const DESCRIPTION: &'static str = "A percentile within a relative error.";
     const ALIASES: &'static [&'static str] = &["approx_quantile"];
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {

@@ -20,6 +20,8 @@ pub(super) struct Deadband;
 impl RowFunction for Deadband {
     type Memory = Kept;
     const NAME: &'static str = "deadband";
+    const USAGE: &'static str = USAGE;
+    const DESCRIPTION: &'static str = "Whether the value is more than a width away from that of the last row kept.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         check_count(USAGE, types, 2..=2)?;

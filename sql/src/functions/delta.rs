@@ -20,6 +20,8 @@ pub(super) struct Delta;
 impl Aggregate for Delta {
     type Kernel = DeltaKernel;
     const NAME: &'static str = "delta";
+    const USAGE: &'static str = USAGE;
+    const DESCRIPTION: &'static str = "The last value minus the first.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         sample_types(USAGE, types, 0..=0)

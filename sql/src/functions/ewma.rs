@@ -18,6 +18,7 @@ impl SampleAggregate for Ewma {
     type Fold = LowPass;
     const NAME: &'static str = "ewma";
     const USAGE: &'static str = "ewma(value, time, time constant)";
+    const DESCRIPTION: &'static str = "The exponentially weighted moving average at the last sample.";
     const CONSTANTS: RangeInclusive<usize> = 1..=1;
 
     fn fold(constants: &[Arc<dyn PhysicalExpr>]) -> Result<LowPass> {

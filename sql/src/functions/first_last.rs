@@ -30,6 +30,8 @@ pub(super) struct Last;
 /// Which of two comes out.
 pub(super) trait End: Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
     const NAME: &'static str;
+    const USAGE: &'static str;
+    const DESCRIPTION: &'static str;
     const ALIASES: &'static [&'static str];
     /// How what comes out compares to all others.
     const WINS: Ordering;
@@ -37,12 +39,16 @@ pub(super) trait End: Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
 
 impl End for First {
     const NAME: &'static str = "first";
+    const USAGE: &'static str = "first(value, time)";
+    const DESCRIPTION: &'static str = "The value at the first time.";
     const ALIASES: &'static [&'static str] = &["arg_min", "min_by"];
     const WINS: Ordering = Ordering::Less;
 }
 
 impl End for Last {
     const NAME: &'static str = "last";
+    const USAGE: &'static str = "last(value, time)";
+    const DESCRIPTION: &'static str = "The value at the last time.";
     const ALIASES: &'static [&'static str] = &["arg_max", "max_by"];
     const WINS: Ordering = Ordering::Greater;
 }
@@ -52,6 +58,8 @@ macro_rules! aggregate {
         impl Aggregate for $end {
             type Kernel = EndKernel<$end>;
             const NAME: &'static str = <$end as End>::NAME;
+            const USAGE: &'static str = <$end as End>::USAGE;
+            const DESCRIPTION: &'static str = <$end as End>::DESCRIPTION;
             const ALIASES: &'static [&'static str] = <$end as End>::ALIASES;
 
             fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
@@ -82,8 +90,8 @@ aggregate!(First);
 aggregate!(Last);
 
 fn coerced<E: End>(types: &[DataType]) -> Result<Vec<DataType>> {
-    let usage = format!("{}(value, time)", E::NAME);
-    check_count(&usage, types, 2..=2)?;
+    let usage = E::USAGE;
+    check_count(usage, types, 2..=2)?;
     if types[0].is_nested() {
         return plan_err!("{usage} takes a plain value, found {}", sql_name(&types[0]));
     }

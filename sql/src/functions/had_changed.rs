@@ -17,9 +17,11 @@ pub(super) struct HadChanged;
 impl RowFunction for HadChanged {
     type Memory = Previous;
     const NAME: &'static str = "had_changed";
+    const USAGE: &'static str = "had_changed(value)";
+    const DESCRIPTION: &'static str = "Whether the value is distinct from that of the row before.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
-        check_count("had_changed(value)", types, 1..=1)?;
+        check_count(Self::USAGE, types, 1..=1)?;
         Ok(types.to_vec())
     }
 

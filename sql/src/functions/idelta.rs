@@ -18,6 +18,8 @@ pub(super) struct IDelta;
 impl RowFunction for IDelta {
     type Memory = Previous;
     const NAME: &'static str = "idelta";
+    const USAGE: &'static str = USAGE;
+    const DESCRIPTION: &'static str = "The value minus that of the last row before that has one.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         check_count(USAGE, types, 1..=1)?;

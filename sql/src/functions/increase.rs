@@ -17,6 +17,7 @@ impl SampleAggregate for Increase {
     type Fold = Counter;
     const NAME: &'static str = "increase";
     const USAGE: &'static str = "increase(value, time)";
+    const DESCRIPTION: &'static str = "How far a counter that may be reset has come.";
 
     fn fold(_constants: &[Arc<dyn PhysicalExpr>]) -> Result<Counter> {
         Ok(Counter::default())

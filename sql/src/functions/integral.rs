@@ -16,6 +16,7 @@ impl SampleAggregate for Integral {
     type Fold = Seconds;
     const NAME: &'static str = "integral";
     const USAGE: &'static str = "integral(value, time [, 'locf' | 'linear'])";
+    const DESCRIPTION: &'static str = "The area under the signal, in units of the value times seconds.";
     const CONSTANTS: RangeInclusive<usize> = 0..=1;
 
     fn fold(constants: &[Arc<dyn PhysicalExpr>]) -> Result<Seconds> {

@@ -18,9 +18,11 @@ pub(super) struct IRate;
 impl RowFunction for IRate {
     type Memory = Previous;
     const NAME: &'static str = "irate";
+    const USAGE: &'static str = "irate(value, time)";
+    const DESCRIPTION: &'static str = "What a counter that may be reset grew by per second since the last row before.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
-        sample_types("irate(value, time)", types, 0..=0)
+        sample_types(Self::USAGE, types, 0..=0)
     }
 
     fn result_type(_types: &[DataType]) -> DataType {

@@ -16,9 +16,11 @@ pub(super) struct Locf;
 impl RowFunction for Locf {
     type Memory = Observation;
     const NAME: &'static str = "locf";
+    const USAGE: &'static str = "locf(value)";
+    const DESCRIPTION: &'static str = "The last value that is not NULL.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
-        check_count("locf(value)", types, 1..=1)?;
+        check_count(Self::USAGE, types, 1..=1)?;
         Ok(types.to_vec())
     }
 

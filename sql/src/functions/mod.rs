@@ -47,6 +47,16 @@ pub fn in_time_order(function: &AggregateUDF) -> Option<AggregateUDF> {
     Some(aggregates_of(RowOrder::Time).swap_remove(at))
 }
 
+/// How a function of these is called; `None` for those of DataFusion.
+pub(crate) fn usage(name: &str) -> Option<String> {
+    let is_named = |function: &AggregateUDF| function.name() == name || function.aliases().iter().any(|a| a == name);
+    let aggregates = aggregates();
+    let row_functions = row_functions();
+    let aggregate = aggregates.iter().find(|function| is_named(function)).and_then(AggregateUDF::documentation);
+    let row_function = || row_functions.iter().find(|function| function.name() == name)?.documentation();
+    aggregate.or_else(row_function).map(|documentation| documentation.syntax_example.clone())
+}
+
 fn aggregates_of(rows: RowOrder) -> Vec<AggregateUDF> {
     vec![
         aggregate::function::<approx_percentile::ApproxPercentile>(rows),

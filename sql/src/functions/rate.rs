@@ -15,6 +15,7 @@ impl SampleAggregate for Rate {
     type Fold = PerSecond;
     const NAME: &'static str = "rate";
     const USAGE: &'static str = "rate(value, time)";
+    const DESCRIPTION: &'static str = "What a counter that may be reset grows by per second.";
 
     fn fold(_constants: &[Arc<dyn PhysicalExpr>]) -> Result<PerSecond> {
         Ok(PerSecond::default())

@@ -13,8 +13,10 @@ use arrow::array::{ArrayRef, new_empty_array};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
-use datafusion::logical_expr::{PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl};
+use datafusion::logical_expr::{Documentation, PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
+
+use super::aggregate::documentation;
 
 /// A row function as it is called.
 pub(super) trait RowFunction: Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
@@ -22,6 +24,10 @@ pub(super) trait RowFunction: Debug + PartialEq + Eq + Hash + Send + Sync + 'sta
     type Memory: Memory;
     /// Its name in SQL.
     const NAME: &'static str;
+    /// How it is called.
+    const USAGE: &'static str;
+    /// What it is, in one line.
+    const DESCRIPTION: &'static str;
 
     /// The types that arguments of these types are converted to.
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>>;
@@ -45,12 +51,14 @@ pub(super) trait Memory: Debug + Send + 'static {
 /// The function as one of a session.
 pub(super) fn function<R: RowFunction>() -> WindowUDF {
     let signature = Signature::user_defined(Volatility::Immutable);
-    WindowUDF::new_from_impl(Function::<R> { signature, function: PhantomData })
+    let documentation = documentation(R::DESCRIPTION, R::USAGE);
+    WindowUDF::new_from_impl(Function::<R> { signature, documentation, function: PhantomData })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Function<R> {
     signature: Signature,
+    documentation: Documentation,
     function: PhantomData<R>,
 }
 
@@ -70,6 +78,10 @@ impl<R: RowFunction> WindowUDFImpl for Function<R> {
     fn field(&self, args: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
         let types: Vec<DataType> = args.input_fields().iter().map(|field| field.data_type().clone()).collect();
         Ok(Arc::new(Field::new(args.name(), R::result_type(&R::coerce(&types)?), true)))
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        Some(&self.documentation)
     }
 
     fn partition_evaluator(&self, args: PartitionEvaluatorArgs<'_>) -> Result<Box<dyn PartitionEvaluator>> {

@@ -57,8 +57,10 @@ pub(super) trait Fold: Debug + Clone + Send + Sync + 'static {
 pub(super) trait SampleAggregate: Debug + PartialEq + Eq + Hash + Send + Sync + 'static {
     type Fold: Fold;
     const NAME: &'static str;
-    /// How it is called, for messages.
+    /// How it is called.
     const USAGE: &'static str;
+    /// What it is, in one line.
+    const DESCRIPTION: &'static str;
     /// How many constants there may be.
     const CONSTANTS: RangeInclusive<usize> = 0..=0;
 
@@ -69,9 +71,11 @@ pub(super) trait SampleAggregate: Debug + PartialEq + Eq + Hash + Send + Sync + 
 impl<S: SampleAggregate> Aggregate for S {
     type Kernel = SampleKernel<S::Fold>;
     const NAME: &'static str = <S as SampleAggregate>::NAME;
+    const USAGE: &'static str = <S as SampleAggregate>::USAGE;
+    const DESCRIPTION: &'static str = <S as SampleAggregate>::DESCRIPTION;
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
-        sample_types(S::USAGE, types, S::CONSTANTS)
+        sample_types(<S as SampleAggregate>::USAGE, types, S::CONSTANTS)
     }
 
     fn state(_types: &[DataType]) -> Vec<Field> {

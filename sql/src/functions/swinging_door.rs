@@ -32,6 +32,8 @@ pub(super) struct SwingingDoor;
 impl RowFunction for SwingingDoor {
     type Memory = Trend;
     const NAME: &'static str = "swinging_door";
+    const USAGE: &'static str = USAGE;
+    const DESCRIPTION: &'static str = "Whether to keep a row so that lines between those kept stay within a deviation.";
 
     fn coerce(types: &[DataType]) -> Result<Vec<DataType>> {
         sample_types(USAGE, types, 1..=1)

@@ -17,6 +17,7 @@ impl SampleAggregate for TimeWeightedAvg {
     type Fold = Mean;
     const NAME: &'static str = "time_weighted_avg";
     const USAGE: &'static str = "time_weighted_avg(value, time [, 'locf' | 'linear'])";
+    const DESCRIPTION: &'static str = "The mean of the signal over time.";
     const CONSTANTS: RangeInclusive<usize> = 0..=1;
 
     fn fold(constants: &[Arc<dyn PhysicalExpr>]) -> Result<Mean> {

@@ -14,6 +14,7 @@ impl SampleAggregate for ZScore {
     type Fold = Spread;
     const NAME: &'static str = "zscore";
     const USAGE: &'static str = "zscore(value, time)";
+    const DESCRIPTION: &'static str = "How many standard deviations the last value is from the mean.";
 
     fn fold(_constants: &[Arc<dyn PhysicalExpr>]) -> Result<Spread> {
         Ok(Spread::default())

@@ -62,6 +62,41 @@ INSERT INTO metrics SELECT window_end, avg(status) AS x FROM TUMBLE(readings, ts
 }
 
 #[test]
+fn arguments_of_a_sensor_function() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end, x, locf(x, 1) OVER (ORDER BY x) AS y FROM (SELECT window_end, arg_max(temperature, pressure) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end);
+INSERT INTO metrics SELECT had_change(status) AS x FROM readings;"), @r#"
+    error[TC0602]: the function rate does not take (TEXT, TIMESTAMP)
+     --> p.sql:1:40
+      |
+    1 | INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                        ^^^^^^^^^^^^^^^^
+      = help: write rate(value, time)
+
+    error[TC0602]: the function last does not take (DOUBLE)
+     --> p.sql:1:63
+      |
+    1 | INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                               ^^^^^^^^^^^^^^^^^
+      = help: write last(value, time)
+
+    error[TC0602]: the function locf does not take (DOUBLE, BIGINT)
+     --> p.sql:2:43
+      |
+    2 | INSERT INTO metrics SELECT window_end, x, locf(x, 1) OVER (ORDER BY x) AS y FROM (SELECT window_end, arg_max(temperature, pressure) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end);
+      |                                           ^^^^^^^^^^
+      = help: write locf(value)
+
+    error[TC0104]: no function "had_change"
+     --> p.sql:3:28
+      |
+    3 | INSERT INTO metrics SELECT had_change(status) AS x FROM readings;
+      |                            ^^^^^^^^^^
+      = help: did you mean "had_changed"?
+    "#);
+}
+
+#[test]
 fn condition_that_is_none() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT device_id FROM readings WHERE temperature;"), @r#"
     error[TC0602]: WHERE takes a condition, found DOUBLE
