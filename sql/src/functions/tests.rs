@@ -13,9 +13,10 @@ use datafusion::logical_expr::{AggregateUDF, EmitTo};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{col, lit};
+use datafusion::prelude::SessionContext;
 use proptest::prelude::*;
 
-use super::{aggregates, in_time_order};
+use super::{aggregates, in_time_order, row_functions, usage};
 use crate::nodes::timestamp_type;
 
 /// A row: the microseconds of its time and its value.
@@ -375,4 +376,39 @@ fn distinct_is_refused() {
     let call = builder.build().unwrap();
     assert!(call.create_accumulator().is_err());
     assert!(call.create_groups_accumulator().is_err());
+}
+
+/// All names, other ones included.
+fn names() -> Vec<String> {
+    let aggregates = aggregates();
+    let aggregate_names =
+        aggregates.iter().flat_map(|f| std::iter::once(f.name()).chain(f.aliases().iter().map(String::as_str)));
+    let row_functions = row_functions();
+    aggregate_names.chain(row_functions.iter().map(|f| f.name())).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_name_is_taken_from_another_function() {
+    let state = SessionContext::new().state();
+    let mut names = names();
+    for name in &names {
+        let taken = state.scalar_functions().contains_key(name)
+            || state.aggregate_functions().contains_key(name)
+            || state.window_functions().contains_key(name);
+        assert!(!taken, "{name} is DataFusion's");
+    }
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "a name stands for two functions");
+}
+
+#[test]
+fn every_function_is_documented_under_all_its_names() {
+    let page = include_str!("../../../docs/functions.md");
+    for name in names() {
+        assert!(page.contains(&format!("`{name}(")) || page.contains(&format!("`{name}`")), "{name}");
+        assert!(usage(&name).unwrap().contains('('), "{name}");
+    }
+    assert_eq!(usage("abs"), None);
 }
