@@ -54,7 +54,7 @@ pub(super) fn constant(usage: &str, expr: &Arc<dyn PhysicalExpr>) -> Result<Scal
     match expr.evaluate(&row) {
         Ok(ColumnarValue::Scalar(value)) => Ok(value),
         Ok(ColumnarValue::Array(values)) => ScalarValue::try_from_array(&values, 0),
-        Err(_) => plan_err!("{usage} takes a constant where {expr} stands"),
+        Err(_) => plan_err!("{usage} takes a constant where a column stands"),
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn constant_interval_us(usage: &str, expr: &Arc<dyn PhysicalExpr>) ->
     };
     match length_us > 0.0 {
         true => Ok(length_us),
-        false => plan_err!("{usage} takes a positive, fixed interval where {value} stands"),
+        false => plan_err!("{usage} takes a positive interval without months"),
     }
 }
 

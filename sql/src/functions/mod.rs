@@ -18,6 +18,7 @@ mod increase;
 mod integral;
 mod irate;
 mod locf;
+mod misuse;
 mod rate;
 mod row;
 mod samples;
@@ -32,6 +33,7 @@ mod tests;
 use datafusion::logical_expr::{AggregateUDF, WindowUDF};
 
 use self::aggregate::RowOrder;
+pub(crate) use self::misuse::misuse;
 
 /// Aggregates, which are also window functions over a frame.
 pub(crate) fn aggregates() -> Vec<AggregateUDF> {

@@ -361,9 +361,9 @@ fn arguments_that_make_no_sense_are_refused() {
     insta::assert_snapshot!(text(refused("rate", vec![column("value")])), @"rate(value, time) is called with 1 arguments");
     insta::assert_snapshot!(text(refused("last", vec![column("value"), column("text")])), @"last(value, time) takes a TIMESTAMP or a number second, found TEXT");
     insta::assert_snapshot!(text(refused("integral", vec![column("value"), column("time"), lit("cubic")])), @"integral(value, time [, 'locf' | 'linear']) knows 'locf' and 'linear', found 'cubic'");
-    insta::assert_snapshot!(text(refused("ewma", vec![column("value"), column("time"), lit(3.0)])), @"ewma(value, time, time constant) takes a positive, fixed interval where 3 stands");
+    insta::assert_snapshot!(text(refused("ewma", vec![column("value"), column("time"), lit(3.0)])), @"ewma(value, time, time constant) takes a positive interval without months");
     insta::assert_snapshot!(text(refused("approx_percentile", vec![column("value"), lit(95.0)])), @"approx_percentile(value, fraction [, relative error]) takes a fraction from 0 to 1, found 95");
-    insta::assert_snapshot!(text(refused("approx_percentile", vec![column("value"), column("value")])), @"approx_percentile(value, fraction [, relative error]) takes a constant where value@0 stands");
+    insta::assert_snapshot!(text(refused("approx_percentile", vec![column("value"), column("value")])), @"approx_percentile(value, fraction [, relative error]) takes a constant where a column stands");
     insta::assert_snapshot!(text(refused("approx_percentile", vec![column("value"), lit(0.5), lit(1e-9)])), @"approx_percentile(value, fraction [, relative error]) takes a relative error from 0.0001 to below 1, found 0.000000001");
 }
 

@@ -97,6 +97,44 @@ INSERT INTO metrics SELECT had_change(status) AS x FROM readings;"), @r#"
 }
 
 #[test]
+fn constants_of_a_sensor_function() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT approx_percentile(temperature, 95) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT device_id, deadband(peak, -1) OVER (ORDER BY device_id) AS keep FROM (SELECT device_id, max(temperature) AS peak FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end);
+INSERT INTO metrics SELECT window_end, CASE WHEN last(status, ts) = 'on' THEN integral(temperature, ts, 'linear') + approx_percentile(temperature, pressure) END AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;"), @r#"
+    error[TC0602]: approx_percentile(value, fraction [, relative error]) takes a fraction from 0 to 1, found 95
+     --> p.sql:1:46
+      |
+    1 | INSERT INTO metrics SELECT approx_percentile(temperature, 95) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                              ^^^^^^^^^^^
+
+    error[TC0602]: ewma(value, time, time constant) takes a positive interval without months
+     --> p.sql:2:33
+      |
+    2 | INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                 ^^^^^^^^^^^^^^^
+
+    error[TC0602]: zscore does not take DISTINCT
+     --> p.sql:2:92
+      |
+    2 | INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                                                            ^^^^^^^^^^^^
+
+    error[TC0602]: deadband(value, width) takes a number that is not negative, found -1
+     --> p.sql:3:73
+      |
+    3 | INSERT INTO metrics SELECT device_id, deadband(peak, -1) OVER (ORDER BY device_id) AS keep FROM (SELECT device_id, max(temperature) AS peak FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end);
+      |                                                                         ^^^^^^^^^
+
+    error[TC0602]: approx_percentile(value, fraction [, relative error]) takes a constant where a column stands
+     --> p.sql:4:135
+      |
+    4 | INSERT INTO metrics SELECT window_end, CASE WHEN last(status, ts) = 'on' THEN integral(temperature, ts, 'linear') + approx_percentile(temperature, pressure) END AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                                                                                                       ^^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
 fn condition_that_is_none() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT device_id FROM readings WHERE temperature;"), @r#"
     error[TC0602]: WHERE takes a condition, found DOUBLE
