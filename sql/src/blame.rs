@@ -16,6 +16,7 @@ use sqlparser::ast::{
 use crate::catalog::Catalog;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
+use crate::functions;
 use crate::parse::normalized;
 use crate::plan_error::{self, Place};
 use crate::types::sql_name;
@@ -201,11 +202,15 @@ impl Search<'_> {
             return;
         }
         let type_of = |expr: &Expr| (self.probe)(expr).map_or_else(|_| "?".to_owned(), |t| sql_name(&t));
+        let usage = match expr {
+            Expr::Function(function) => functions::usage(&function.name.to_string().to_lowercase()),
+            _ => None,
+        };
         let message = match expr {
             Expr::BinaryOp { left, op, right } => {
                 format!("the operator {op} does not take {} and {}", type_of(left), type_of(right))
             }
-            Expr::Function(function) if function.over.is_none() => match &function.args {
+            Expr::Function(function) if function.over.is_none() || usage.is_some() => match &function.args {
                 FunctionArguments::List(list) => {
                     let types: Vec<String> = list.args.iter().filter_map(argument).map(type_of).collect();
                     format!("the function {} does not take ({})", function.name, types.join(", "))
@@ -215,7 +220,8 @@ impl Search<'_> {
             _ => return self.found.extend(plan_error::diagnostics(error, &place)),
         };
         let diagnostic = Diagnostic::error(codes::TYPES, place.words(expr.span()), message);
-        self.found.push(diagnostic.hint("CAST(… AS type) converts between types"));
+        let hint = usage.map(|usage| format!("write {usage}"));
+        self.found.push(diagnostic.hint(hint.unwrap_or_else(|| "CAST(… AS type) converts between types".to_owned())));
     }
 }
 

@@ -14,6 +14,7 @@ mod catalog;
 mod check;
 mod codes;
 mod diagnostic;
+mod functions;
 mod inspect;
 mod lex;
 mod lineage;
@@ -34,6 +35,7 @@ pub use crate::adhoc::plan_query;
 pub use crate::check::{Checked, check};
 pub use crate::codes::{codes, explain};
 pub use crate::diagnostic::{Diagnostic, Severity};
+pub use crate::functions::in_time_order;
 pub use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type};
 pub use crate::pipeline::{
     AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,

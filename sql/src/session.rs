@@ -6,6 +6,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::planner::RelationPlanner;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::functions;
 use crate::relation::WindowPlanner;
 use crate::types::DialectTypes;
 
@@ -21,7 +22,7 @@ pub fn session_config() -> SessionConfig {
     config
 }
 
-/// Makes a session plan this dialect: window functions in FROM, and types.
+/// Makes a session plan this dialect: window functions in FROM, types, and the functions for sensors.
 ///
 /// A plan with a window function has a [`WindowNode`](crate::WindowNode), which the session's query planner must know.
 pub fn register_dialect(ctx: &SessionContext) {
@@ -33,4 +34,6 @@ pub fn register_dialect(ctx: &SessionContext) {
         .with_relation_planners(relation_planners)
         .build();
     *ctx.state_ref().write() = state;
+    functions::aggregates().into_iter().for_each(|function| ctx.register_udaf(function));
+    functions::row_functions().into_iter().for_each(|function| ctx.register_udwf(function));
 }

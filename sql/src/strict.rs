@@ -1,5 +1,6 @@
-//! Conversions that DataFusion would make without saying so, and that would fail at the first unlucky row: text is not
-//! read as a number, a time or a condition unless a `CAST` says so. Literals are converted when the query is planned.
+//! What would fail at the first unlucky row only. Conversions that DataFusion would make without saying so: text is not
+//! read as a number, a time or a condition unless a `CAST` says so; literals are converted when the query is planned. And
+//! constants that a function cannot be called with.
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -8,14 +9,18 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::scalar::ScalarValue;
 
+use crate::functions;
 use crate::types::{is_text, sql_name};
 
-/// A conversion that was not asked for.
+/// A conversion that was not asked for, or a misuse.
 pub(crate) struct Conversion {
     /// From the first to the last column it is about.
     pub(crate) at: Option<Span>,
     pub(crate) message: String,
+    pub(crate) hint: Option<&'static str>,
 }
+
+const HINT: Option<&str> = Some("CAST(… AS type) converts between types");
 
 /// The conversions that type coercion would put into a plan, which is not analysed yet.
 pub(crate) fn conversions(plan: &LogicalPlan) -> Vec<Conversion> {
@@ -47,13 +52,17 @@ fn conversion(expr: &Expr, schema: &DFSchema) -> Option<Conversion> {
                 return None;
             }
             let message = format!("the operator {op} does not take {} and {}", sql_name(&from), sql_name(&to));
-            Some(Conversion { at: place(expr), message })
+            Some(Conversion { at: place(expr), message, hint: HINT })
         }
         Expr::Case(case) if case.expr.is_none() => case.when_then_expr.iter().find_map(|(when, _)| {
             let data_type = when.get_type(schema).ok()?;
             let message = format!("WHEN takes a condition, found {}", sql_name(&data_type));
-            (!matches!(data_type, DataType::Boolean | DataType::Null)).then(|| Conversion { at: place(when), message })
+            let is_condition = matches!(data_type, DataType::Boolean | DataType::Null);
+            (!is_condition).then(|| Conversion { at: place(when), message, hint: HINT })
         }),
+        Expr::AggregateFunction(_) | Expr::WindowFunction(_) => {
+            functions::misuse(expr, schema).map(|message| Conversion { at: place(expr), message, hint: None })
+        }
         _ => None,
     }
 }

@@ -207,8 +207,8 @@ impl Checker {
         let sound = conversions.is_empty();
         for conversion in conversions {
             let span = statement.span(conversion.at.map_or(at, parser_span));
-            let hint = "CAST(… AS type) converts between types";
-            self.found.push(Diagnostic::error(codes::TYPES, span, conversion.message).hint(hint));
+            let diagnostic = Diagnostic::error(codes::TYPES, span, conversion.message);
+            self.found.push(diagnostic.hint_opt(conversion.hint.map(str::to_owned)));
         }
         sound
     }

@@ -62,6 +62,79 @@ INSERT INTO metrics SELECT window_end, avg(status) AS x FROM TUMBLE(readings, ts
 }
 
 #[test]
+fn arguments_of_a_sensor_function() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end, x, locf(x, 1) OVER (ORDER BY x) AS y FROM (SELECT window_end, arg_max(temperature, pressure) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end);
+INSERT INTO metrics SELECT had_change(status) AS x FROM readings;"), @r#"
+    error[TC0602]: the function rate does not take (TEXT, TIMESTAMP)
+     --> p.sql:1:40
+      |
+    1 | INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                        ^^^^^^^^^^^^^^^^
+      = help: write rate(value, time)
+
+    error[TC0602]: the function last does not take (DOUBLE)
+     --> p.sql:1:63
+      |
+    1 | INSERT INTO metrics SELECT window_end, rate(status, ts) AS x, last(temperature) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                               ^^^^^^^^^^^^^^^^^
+      = help: write last(value, time)
+
+    error[TC0602]: the function locf does not take (DOUBLE, BIGINT)
+     --> p.sql:2:43
+      |
+    2 | INSERT INTO metrics SELECT window_end, x, locf(x, 1) OVER (ORDER BY x) AS y FROM (SELECT window_end, arg_max(temperature, pressure) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end);
+      |                                           ^^^^^^^^^^
+      = help: write locf(value)
+
+    error[TC0104]: no function "had_change"
+     --> p.sql:3:28
+      |
+    3 | INSERT INTO metrics SELECT had_change(status) AS x FROM readings;
+      |                            ^^^^^^^^^^
+      = help: did you mean "had_changed"?
+    "#);
+}
+
+#[test]
+fn constants_of_a_sensor_function() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT approx_percentile(temperature, 95) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT device_id, deadband(peak, -1) OVER (ORDER BY device_id) AS keep FROM (SELECT device_id, max(temperature) AS peak FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end);
+INSERT INTO metrics SELECT window_end, CASE WHEN last(status, ts) = 'on' THEN integral(temperature, ts, 'linear') + approx_percentile(temperature, pressure) END AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;"), @r#"
+    error[TC0602]: approx_percentile(value, fraction [, relative error]) takes a fraction from 0 to 1, found 95
+     --> p.sql:1:46
+      |
+    1 | INSERT INTO metrics SELECT approx_percentile(temperature, 95) AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                              ^^^^^^^^^^^
+
+    error[TC0602]: ewma(value, time, time constant) takes a positive interval without months
+     --> p.sql:2:33
+      |
+    2 | INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                 ^^^^^^^^^^^^^^^
+
+    error[TC0602]: zscore does not take DISTINCT
+     --> p.sql:2:92
+      |
+    2 | INSERT INTO metrics SELECT ewma(temperature, ts, INTERVAL '1 month') AS x, zscore(DISTINCT pressure, ts) AS y FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                                                            ^^^^^^^^^^^^
+
+    error[TC0602]: deadband(value, width) takes a number that is not negative, found -1
+     --> p.sql:3:73
+      |
+    3 | INSERT INTO metrics SELECT device_id, deadband(peak, -1) OVER (ORDER BY device_id) AS keep FROM (SELECT device_id, max(temperature) AS peak FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end);
+      |                                                                         ^^^^^^^^^
+
+    error[TC0602]: approx_percentile(value, fraction [, relative error]) takes a constant where a column stands
+     --> p.sql:4:135
+      |
+    4 | INSERT INTO metrics SELECT window_end, CASE WHEN last(status, ts) = 'on' THEN integral(temperature, ts, 'linear') + approx_percentile(temperature, pressure) END AS x FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                                                                                                       ^^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
 fn condition_that_is_none() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT device_id FROM readings WHERE temperature;"), @r#"
     error[TC0602]: WHERE takes a condition, found DOUBLE

@@ -1,0 +1,59 @@
+//! `increase(value, time)`: how far a counter has come from its first to its last sample, resets to zero included.
+//!
+//! As in Prometheus a value below the one before it is a reset, and the counter started again from zero. Nothing is
+//! extrapolated to the window's borders.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::samples::{Fold, Sample, SampleAggregate};
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Increase;
+
+impl SampleAggregate for Increase {
+    type Fold = Counter;
+    const NAME: &'static str = "increase";
+    const USAGE: &'static str = "increase(value, time)";
+    const DESCRIPTION: &'static str = "How far a counter that may be reset has come.";
+
+    fn fold(_constants: &[Arc<dyn PhysicalExpr>]) -> Result<Counter> {
+        Ok(Counter::default())
+    }
+}
+
+/// A counter that may be reset.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counter {
+    /// The first and the last sample.
+    pub(super) ends: Option<(Sample, Sample)>,
+    /// Sum of the values that it was reset at.
+    resets: f64,
+}
+
+impl Counter {
+    /// How far it has come.
+    pub(super) fn increase(&self) -> Option<f64> {
+        self.ends.map(|(first, last)| last.value - first.value + self.resets)
+    }
+}
+
+impl Fold for Counter {
+    fn step(&mut self, sample: Sample) {
+        let Some((first, last)) = self.ends else {
+            self.ends = Some((sample, sample));
+            return;
+        };
+        // NaN stays: what is computed of it is NaN.
+        if sample.value < last.value || last.value.is_nan() {
+            self.resets += last.value;
+        }
+        self.ends = Some((first, sample));
+    }
+
+    fn result(&self) -> Option<f64> {
+        self.increase()
+    }
+}
