@@ -92,6 +92,7 @@ codes! {
     WINDOW_SIZE = "TC0402", "The length of a window must be a positive, fixed interval.";
     NO_WATERMARK = "TC0403", "A window over a stream that has no `WATERMARK` would never close.";
     WINDOW_TIME = "TC0404", "A window goes by the event time of one stream.";
+    TIME_ZONE = "TC0405", "There is no time zone of this name.";
 
     // 05: alerts
     NOT_BOOLEAN = "TC0501", "`RAISE WHEN` and `CLEAR WHEN` take a condition.";
@@ -127,5 +128,5 @@ codes! {
     SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
     SOON_ASOF = "TC0908", "As-of joins are not supported yet.";
     SOON_FORMAT = "TC0909", "This format of a reference table is not supported yet.";
-    SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet.";
+    SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet (not given any more).";
 }

@@ -40,6 +40,7 @@ pub use crate::pipeline::{
     TableFormat, Target, TimestampUnit, ViewDef,
 };
 pub use crate::session::{register_dialect, session_config};
+pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::shape::{GroupColumn, QueryShape, ShapeError, Window, WindowedShape};
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

@@ -1,4 +1,6 @@
-//! Window functions in FROM: `TUMBLE(input, time, size)` and `HOP(input, time, slide, size)` become a [`WindowNode`].
+//! Window functions in FROM: `TUMBLE(input, time, size)`, `HOP(input, time, slide, size)` … become a [`WindowNode`].
+
+mod aligned;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +16,13 @@ use sqlparser::tokenizer::Span as At;
 
 use crate::codes::{self, Code};
 use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
-use crate::shape::Window;
 use crate::types::sql_name;
-use crate::units::{IntervalError, interval_us};
 
 /// The window functions there are.
-pub(crate) const WINDOWS: [&str; 2] = ["TUMBLE", "HOP"];
+pub(crate) const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "CUMULATE"];
 
 /// The window functions of the dialect that are not built yet.
-pub(crate) const LATER_WINDOWS: [&str; 4] = ["CUMULATE", "SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
+pub(crate) const LATER_WINDOWS: [&str; 3] = ["SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
 
 /// What is wrong with a window function, with its place; travels inside DataFusion's error.
 #[derive(Debug)]
@@ -115,6 +115,8 @@ struct Arguments {
     slide: Option<Expr>,
     size: Option<Expr>,
     offset: Option<Expr>,
+    step: Option<Expr>,
+    time_zone: Option<Expr>,
 }
 
 /// Plans window functions for DataFusion's SQL front end.
@@ -138,20 +140,19 @@ impl RelationPlanner for WindowPlanner {
 fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     if LATER_WINDOWS.contains(&call.function.as_str()) {
         let message = format!("{} is not supported yet", call.function);
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE and HOP are").into());
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE, HOP and CUMULATE are").into());
     }
-    let hop = call.function == "HOP";
-    let arguments = bind(call, hop)?;
-    let window = window(call, hop, &arguments)?;
+    let arguments = bind(call)?;
+    let window = aligned::window(call, &arguments)?;
     let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
-        return Err(usage(call, hop, "a window function takes an input and a time column").into());
+        return Err(usage(call, "a window function takes an input and a time column").into());
     };
-    let input = context.plan(input_factor(input, call, hop)?)?;
+    let input = context.plan(input_factor(input, call)?)?;
     let time_at = time.span();
     let time = match context.sql_to_expr(time_column(time), input.schema())? {
         PlanExpr::Column(column) => column,
         _ => {
-            let error = usage(call, hop, "the time of a window is a column of its input");
+            let error = usage(call, "the time of a window is a column of its input");
             return Err(WindowError { at: time_at, ..error }.into());
         }
     };
@@ -173,66 +174,60 @@ fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) 
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
 }
 
-fn usage(call: &WindowCall<'_>, hop: bool, message: impl Into<String>) -> WindowError {
-    let usage = if hop {
-        "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'])"
-    } else {
-        "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])"
+fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
+    let usage = match call.function.as_str() {
+        "HOP" => "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
+        "CUMULATE" => "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
+        _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
 }
 
-fn bind(call: &WindowCall<'_>, hop: bool) -> Result<Arguments, WindowError> {
+/// The arguments of a window function, in their order; those after `OFFSET` only by name.
+fn parameters(function: &str) -> &'static [&'static str] {
+    match function {
+        "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET", "TIME_ZONE"],
+        "CUMULATE" => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET", "TIME_ZONE"],
+        _ => &["DATA", "TIMECOL", "SIZE", "OFFSET", "TIME_ZONE"],
+    }
+}
+
+fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     let mut bound = Arguments::default();
-    let order: &[&str] =
-        if hop { &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"] } else { &["DATA", "TIMECOL", "SIZE", "OFFSET"] };
+    let order = parameters(&call.function);
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n) {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n).filter(|name| **name != "TIME_ZONE") {
                 Some(name) => ((*name).to_owned(), expr),
-                None => return Err(usage(call, hop, format!("{} takes {} arguments", call.function, order.len()))),
+                None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len() - 1))),
             },
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
-            _ => return Err(usage(call, hop, format!("\"{arg}\" is no argument of a window function"))),
+            _ => return Err(usage(call, format!("\"{arg}\" is no argument of a window function"))),
         };
-        let slot = match name.as_str() {
-            "DATA" | "INPUT" => &mut bound.input,
-            "TIMECOL" | "TIME" => &mut bound.time,
-            "SLIDE" if hop => &mut bound.slide,
+        let name = match name.as_str() {
+            "INPUT" => "DATA",
+            "TIME" => "TIMECOL",
+            "TIMEZONE" => "TIME_ZONE",
+            other => other,
+        };
+        let slot = match name {
+            _ if !order.contains(&name) => {
+                return Err(usage(call, format!("{} has no argument {name}", call.function)));
+            }
+            "DATA" => &mut bound.input,
+            "TIMECOL" => &mut bound.time,
+            "SLIDE" => &mut bound.slide,
             "SIZE" => &mut bound.size,
             "OFFSET" => &mut bound.offset,
-            _ => return Err(usage(call, hop, format!("{} has no argument {name}", call.function))),
+            "STEP" => &mut bound.step,
+            "TIME_ZONE" => &mut bound.time_zone,
+            _ => return Err(usage(call, format!("{} has no argument {name}", call.function))),
         };
         if slot.replace(expr.clone()).is_some() {
-            return Err(usage(call, hop, format!("the argument {name} is given twice")));
+            return Err(usage(call, format!("the argument {name} is given twice")));
         }
     }
     Ok(bound)
-}
-
-fn window(call: &WindowCall<'_>, hop: bool, arguments: &Arguments) -> Result<Window, WindowError> {
-    let length = |name: &str, expr: &Option<Expr>| match expr {
-        None => Err(usage(call, hop, format!("{} needs its {name}", call.function))),
-        Some(expr) => {
-            let us = interval(call, name, expr)?;
-            let message = format!("the {name} of {} must be longer than nothing", call.function);
-            if us > 0 { Ok(us) } else { Err(WindowError::new(codes::WINDOW_SIZE, place(call, expr), message)) }
-        }
-    };
-    let offset_us = arguments.offset.as_ref().map_or(Ok(0), |expr| interval(call, "offset", expr))?;
-    Ok(if hop {
-        let slide_us = length("slide", &arguments.slide)?;
-        Window::Hop { slide_us, size_us: length("size", &arguments.size)?, offset_us }
-    } else {
-        Window::Tumble { size_us: length("size", &arguments.size)?, offset_us }
-    })
-}
-
-fn interval(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64, WindowError> {
-    interval_us(expr).map_err(|error: IntervalError| {
-        let message = format!("the {name} of {} is not a fixed interval", call.function);
-        WindowError::new(codes::WINDOW_SIZE, place(call, expr), message).hint(error.hint())
-    })
 }
 
 fn place(call: &WindowCall<'_>, expr: &Expr) -> At {
@@ -241,7 +236,7 @@ fn place(call: &WindowCall<'_>, expr: &Expr) -> At {
 }
 
 /// The input as something that can stand in FROM by itself.
-fn input_factor(input: Expr, call: &WindowCall<'_>, hop: bool) -> Result<TableFactor, WindowError> {
+fn input_factor(input: Expr, call: &WindowCall<'_>) -> Result<TableFactor, WindowError> {
     if let Some(name) = object_name(&input) {
         return Ok(TableFactor::Table {
             name,
@@ -259,7 +254,7 @@ fn input_factor(input: Expr, call: &WindowCall<'_>, hop: bool) -> Result<TableFa
     match input {
         Expr::Subquery(subquery) => Ok(TableFactor::Derived { lateral: false, subquery, alias: None, sample: None }),
         other => {
-            let error = usage(call, hop, "the input of a window is a stream, a view or a subquery in parentheses");
+            let error = usage(call, "the input of a window is a stream, a view or a subquery in parentheses");
             Err(WindowError { at: place(call, &other), ..error })
         }
     }

@@ -5,7 +5,11 @@
 //! closed already, as far as its own partition knows, counts for the later ones only: it goes to a pane of its own,
 //! [`PaneKey::first_end_us`] being the end of the first window that takes it.
 
+use std::sync::Arc;
+
 use thermocline_sql::Window;
+
+use super::calendar::Calendar;
 
 /// A pane, and the end of the first window that its rows count for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,72 +32,141 @@ pub(crate) enum Assignment {
 }
 
 /// Windows as arithmetic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Assigner {
-    size_us: i64,
-    slide_us: i64,
-    offset_us: i64,
-    pane_us: i64,
+#[derive(Debug, Clone)]
+pub(crate) enum Assigner {
+    /// Windows of one length, their starts at one distance.
+    Sliding {
+        /// Length of a window.
+        size_us: i64,
+        /// Distance of starts.
+        slide_us: i64,
+        /// Shift.
+        offset_us: i64,
+        /// Length of a pane.
+        pane_us: i64,
+    },
+    /// Of each stretch of a size, the windows from its start to every step.
+    Cumulating {
+        /// Length of a pane.
+        step_us: i64,
+        /// Length of the longest window.
+        size_us: i64,
+        /// Shift.
+        offset_us: i64,
+    },
+    /// Windows of a zone's calendar.
+    Calendar(Arc<Calendar>),
 }
 
 impl Assigner {
     pub(crate) fn new(window: &Window) -> Self {
-        let (size_us, slide_us, offset_us) = match *window {
-            Window::Tumble { size_us, offset_us } => (size_us, size_us, offset_us),
-            Window::Hop { slide_us, size_us, offset_us } => (size_us, slide_us, offset_us),
+        let sliding = |size_us: i64, slide_us: i64, offset_us: i64| {
+            assert!(size_us > 0 && slide_us > 0, "the checker refuses windows without length");
+            Self::Sliding { size_us, slide_us, offset_us, pane_us: gcd(size_us, slide_us) }
         };
-        assert!(size_us > 0 && slide_us > 0, "the checker refuses windows without length");
-        Self { size_us, slide_us, offset_us, pane_us: gcd(size_us, slide_us) }
+        match *window {
+            Window::Tumble { size_us, offset_us } => sliding(size_us, size_us, offset_us),
+            Window::Hop { slide_us, size_us, offset_us } => sliding(size_us, slide_us, offset_us),
+            Window::Cumulate { step_us, size_us, offset_us } => {
+                assert!(step_us > 0 && size_us % step_us == 0, "the checker refuses sizes that are not whole steps");
+                Self::Cumulating { step_us, size_us, offset_us }
+            }
+            Window::Calendar(ref window) => Self::Calendar(Arc::new(Calendar::new(window))),
+        }
     }
 
     /// Whether each pane belongs to one window only.
     pub(crate) fn is_tumbling(&self) -> bool {
-        self.size_us == self.slide_us
+        match self {
+            Self::Sliding { size_us, slide_us, .. } => size_us == slide_us,
+            Self::Cumulating { step_us, size_us, .. } => step_us == size_us,
+            Self::Calendar(calendar) => calendar.is_tumbling(),
+        }
+    }
+
+    /// Whether each window holds all panes of the one before it, until a new stretch begins.
+    pub(crate) fn is_cumulating(&self) -> bool {
+        match self {
+            Self::Sliding { .. } => false,
+            Self::Cumulating { .. } => true,
+            Self::Calendar(calendar) => calendar.is_cumulating(),
+        }
     }
 
     /// Start of the window that ends at `end_us`.
     pub(crate) fn window_start_us(&self, end_us: i64) -> i64 {
-        end_us - self.size_us
+        match self {
+            Self::Sliding { size_us, .. } => end_us - size_us,
+            Self::Cumulating { size_us, offset_us, .. } => floor_to(end_us - 1, *size_us, *offset_us),
+            Self::Calendar(calendar) => calendar.window_start_us(end_us),
+        }
     }
 
     /// Start of the pane that covers a time.
     fn pane_start_us(&self, time_us: i64) -> i64 {
-        floor_to(time_us, self.pane_us, self.offset_us)
+        match self {
+            Self::Sliding { pane_us, offset_us, .. } => floor_to(time_us, *pane_us, *offset_us),
+            Self::Cumulating { step_us, offset_us, .. } => floor_to(time_us, *step_us, *offset_us),
+            Self::Calendar(calendar) => calendar.pane_start_us(time_us),
+        }
     }
 
     /// End of the first window over a pane.
     fn first_end_us(&self, pane_start_us: i64) -> i64 {
-        // The first window starts after every start that ends at or before the pane's end.
-        let before = floor_to(pane_start_us + self.pane_us - 1 - self.size_us, self.slide_us, self.offset_us);
-        before + self.slide_us + self.size_us
+        match self {
+            Self::Sliding { size_us, slide_us, offset_us, pane_us } => {
+                // The first window starts after every start that ends at or before the pane's end.
+                let before = floor_to(pane_start_us + pane_us - 1 - size_us, *slide_us, *offset_us);
+                before + slide_us + size_us
+            }
+            Self::Cumulating { step_us, .. } => pane_start_us + step_us,
+            Self::Calendar(calendar) => calendar.end_after_us(pane_start_us),
+        }
     }
 
     /// End of the last window over a pane.
     pub(crate) fn last_end_us(&self, pane_start_us: i64) -> i64 {
-        floor_to(pane_start_us, self.slide_us, self.offset_us) + self.size_us
+        match self {
+            Self::Sliding { size_us, slide_us, offset_us, .. } => {
+                floor_to(pane_start_us, *slide_us, *offset_us) + size_us
+            }
+            Self::Cumulating { size_us, offset_us, .. } => floor_to(pane_start_us, *size_us, *offset_us) + size_us,
+            Self::Calendar(calendar) => calendar.last_end_us(pane_start_us),
+        }
     }
 
     /// Whether the windows over a time have borders that fit into 64 bits; without, there are none.
     fn is_in_range(&self, time_us: i64) -> bool {
-        let margin_us = self.size_us.saturating_add(self.slide_us).saturating_add(self.offset_us.saturating_abs());
+        let margin_us = match self {
+            Self::Sliding { size_us, slide_us: step_us, offset_us, .. }
+            | Self::Cumulating { size_us, step_us, offset_us } => {
+                size_us.saturating_add(*step_us).saturating_add(offset_us.saturating_abs())
+            }
+            Self::Calendar(calendar) => calendar.margin_us(),
+        };
         let margin_us = margin_us.saturating_mul(2);
         time_us < i64::MAX - margin_us && time_us > i64::MIN + margin_us
     }
 
     /// Ends of all windows over a time, in order.
-    pub(crate) fn ends_us(self, time_us: i64) -> impl Iterator<Item = i64> {
+    pub(crate) fn ends_us(&self, time_us: i64) -> impl Iterator<Item = i64> {
         let in_range = self.is_in_range(time_us);
         let time_us = if in_range { time_us } else { 0 };
         let start_us = self.pane_start_us(time_us);
         let last_us = self.last_end_us(start_us);
-        std::iter::successors(Some(self.first_end_us(start_us)), move |end| Some(end + self.slide_us))
+        std::iter::successors(Some(self.first_end_us(start_us)), move |end| Some(self.end_after_us(*end)))
             .take_while(move |end| in_range && *end <= last_us)
     }
 
     /// End of the first window that ends after `time_us`.
     fn end_after_us(&self, time_us: i64) -> i64 {
-        let aligned = floor_to(time_us - self.size_us, self.slide_us, self.offset_us) + self.size_us;
-        aligned + self.slide_us
+        match self {
+            Self::Sliding { size_us, slide_us, offset_us, .. } => {
+                floor_to(time_us - size_us, *slide_us, *offset_us) + size_us + slide_us
+            }
+            Self::Cumulating { step_us, offset_us, .. } => floor_to(time_us, *step_us, *offset_us) + step_us,
+            Self::Calendar(calendar) => calendar.end_after_us(time_us),
+        }
     }
 
     /// What becomes of a row that came when its partition's watermark stood at `watermark_us`.
@@ -121,7 +194,7 @@ impl Assigner {
 
     /// Whether a pane's rows count for the window that ends at `end_us`.
     pub(crate) fn covers(&self, pane: PaneKey, end_us: i64) -> bool {
-        pane.first_end_us <= end_us && pane.start_us >= end_us - self.size_us && pane.start_us < end_us
+        pane.first_end_us <= end_us && pane.start_us >= self.window_start_us(end_us) && pane.start_us < end_us
     }
 }
 
@@ -129,7 +202,7 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-fn floor_to(time_us: i64, step_us: i64, offset_us: i64) -> i64 {
+pub(super) fn floor_to(time_us: i64, step_us: i64, offset_us: i64) -> i64 {
     time_us - (time_us - offset_us).rem_euclid(step_us)
 }
 

@@ -10,11 +10,13 @@
 
 mod aggregate;
 mod assign;
+mod calendar;
 mod float_extremes;
 mod groups;
 mod operator;
 mod pane;
 mod snapshot;
+mod zone;
 
 pub(crate) use aggregate::{Evaluated, WindowAggregate};
 pub(crate) use assign::Assigner;

@@ -105,7 +105,7 @@ impl PartitionWindows {
     ) -> Result<Vec<LateRow>> {
         let watermarks = self.watermark.observe(times);
         self.next_offset += times.len() as u64;
-        let (by_pane, late) = assign(self.aggregate.assigner, times, &watermarks, row_of);
+        let (by_pane, late) = assign(&self.aggregate.assigner, times, &watermarks, row_of);
         for (key, indices) in by_pane {
             let pane = self.panes.entry(key).or_default();
             if indices.len() == row_of.len() {
@@ -172,7 +172,7 @@ impl PartitionWindows {
 
     /// The panes that count for the window that ends at `end_us`, in order.
     fn covering(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
-        let assigner = self.aggregate.assigner;
+        let assigner = &self.aggregate.assigner;
         let from = |start_us: i64| PaneKey { start_us, first_end_us: i64::MIN };
         let inside = self.panes.range(from(assigner.window_start_us(end_us))..from(end_us));
         inside.map(|(key, _)| *key).filter(move |key| assigner.covers(*key, end_us))
@@ -181,7 +181,7 @@ impl PartitionWindows {
     /// Drops the panes whose windows are all closed. A replay passes windows that were closed in an earlier life before
     /// its own watermark does; their panes stay until then, as they did the first time.
     pub(crate) fn forget(&mut self, closed_us: i64) {
-        let assigner = self.aggregate.assigner;
+        let assigner = &self.aggregate.assigner;
         let passed_us = closed_us.min(self.watermark.current_us());
         while let Some(first) = self.panes.first_entry()
             && assigner.last_end_us(first.key().start_us) <= passed_us
@@ -195,7 +195,7 @@ type RowsByPane = Vec<(PaneKey, Vec<u32>)>;
 
 /// Sorts the rows that the stage left into panes, in their order, and finds the late ones.
 fn assign(
-    assigner: Assigner,
+    assigner: &Assigner,
     times: &TimestampMicrosecondArray,
     watermarks: &[i64],
     row_of: &UInt32Array,
@@ -261,12 +261,22 @@ fn taken(evaluated: &Evaluated, indices: &UInt32Array) -> Result<Evaluated> {
 pub(crate) struct WindowOperator {
     aggregate: Arc<WindowAggregate>,
     closed_us: i64,
+    /// What the last window of a stretch held, where windows cumulate.
+    running: Option<Running>,
+}
+
+/// The state of a cumulating window; the next one of its stretch adds to it.
+#[derive(Debug)]
+struct Running {
+    start_us: i64,
+    end_us: i64,
+    state: RecordBatch,
 }
 
 impl WindowOperator {
     /// `closed_us`: windows that end there or before were emitted in an earlier life.
     pub(crate) fn new(aggregate: Arc<WindowAggregate>, closed_us: i64) -> Self {
-        Self { aggregate, closed_us }
+        Self { aggregate, closed_us, running: None }
     }
 
     /// All windows that end here or before are closed.
@@ -295,9 +305,12 @@ impl WindowOperator {
         self.aggregate.output(end_us, &keys, results).map(Some)
     }
 
-    fn merged(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+    fn merged(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+        if self.aggregate.assigner.is_cumulating() {
+            return self.cumulated(partitions, end_us);
+        }
         let aggregate = &self.aggregate;
-        let assigner = aggregate.assigner;
+        let assigner = &aggregate.assigner;
         let covering: Vec<(usize, PaneKey)> =
             partitions.iter().enumerate().flat_map(|(n, p)| p.covering(end_us).map(move |key| (n, key))).collect();
         // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
@@ -318,6 +331,42 @@ impl WindowOperator {
             let pane = partitions[n].panes.get_mut(&key).expect("listed above");
             groups.merge(aggregate, pane.cut(aggregate)?)?;
         }
+        Ok(groups)
+    }
+}
+
+/// Windows that cumulate.
+impl WindowOperator {
+    /// A window of a stretch: the state of the one before it and the panes that are new in it. A pane is new in the window
+    /// of its first end, so that the same is merged in the same order also where the windows before were closed in an
+    /// earlier life.
+    fn cumulated(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+        let aggregate = &self.aggregate;
+        let start_us = aggregate.assigner.window_start_us(end_us);
+        let before = self.running.take().filter(|running| running.start_us == start_us && running.end_us < end_us);
+        let mut state = before.as_ref().map(|running| running.state.clone());
+        let merged_us = before.map_or(i64::MIN, |running| running.end_us);
+        let mut fresh: Vec<(i64, usize, PaneKey)> = Vec::new();
+        for (n, partition) in partitions.iter().enumerate() {
+            let panes = partition.covering(end_us).filter(|key| key.first_end_us > merged_us);
+            fresh.extend(panes.map(|key| (key.first_end_us, n, key)));
+        }
+        fresh.sort_unstable();
+        for panes in fresh.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let mut groups = Groups::new(aggregate)?;
+            if let Some(state) = &state {
+                groups.merge(aggregate, state)?;
+            }
+            for (_, n, key) in panes {
+                let pane = partitions[*n].panes.get_mut(key).expect("listed above");
+                groups.merge(aggregate, pane.cut(aggregate)?)?;
+            }
+            state = Some(groups.into_state(aggregate)?);
+        }
+        let state = state.expect("a window is closed because a pane counts for it");
+        let mut groups = Groups::new(aggregate)?;
+        groups.merge(aggregate, &state)?;
+        self.running = Some(Running { start_us, end_us, state });
         Ok(groups)
     }
 }
