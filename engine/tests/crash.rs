@@ -29,6 +29,14 @@ CREATE STREAM tens (e TIMESTAMP NOT NULL, site TEXT, n BIGINT, total DOUBLE, mid
 INSERT INTO tens SELECT window_end, d.site, count(*), sum(v), approx_percentile_cont(v, 0.9)
     FROM TUMBLE(readings, ts, INTERVAL '10 seconds') AS r JOIN devices AS d ON d.device = r.device
     GROUP BY d.site, window_start, window_end;
+CREATE STREAM so_far (e TIMESTAMP, device TEXT, n BIGINT, mean DOUBLE, spread DOUBLE, middle DOUBLE);
+INSERT INTO so_far SELECT window_end, device, count(*), avg(v), stddev(v), approx_percentile_cont(v, 0.5)
+    FROM CUMULATE(readings, ts, INTERVAL '4 seconds', INTERVAL '20 seconds', INTERVAL '1 second')
+    GROUP BY device, window_start, window_end;
+CREATE STREAM local (e TIMESTAMP, n BIGINT, mean DOUBLE);
+INSERT INTO local SELECT window_end, count(*), avg(v)
+    FROM CUMULATE(readings, ts, INTERVAL '5 seconds', INTERVAL '30 seconds' TIME ZONE 'Europe/Berlin')
+    GROUP BY window_start, window_end;
 CREATE STREAM minutes (e TIMESTAMP, n BIGINT, total DOUBLE);
 INSERT INTO minutes SELECT window_end, sum(n), sum(total) FROM TUMBLE(tens, e, INTERVAL '1 minute')
     GROUP BY window_start, window_end;
@@ -39,7 +47,7 @@ CREATE ALERT large TO screen KEY (site) RAISE WHEN total > 500 FOR INTERVAL '10 
     AS SELECT site, e, total FROM tens;
 ";
 const DEVICES: &str = "device,site\nd1,south\nd0,north\nd2,north\n";
-const OUTPUTS: [&str; 5] = ["sliding", "tens", "minutes", "alerts.hot", "alerts.large"];
+const OUTPUTS: [&str; 7] = ["sliding", "tens", "so_far", "local", "minutes", "alerts.hot", "alerts.large"];
 const CHUNK: usize = 40;
 
 struct Reading {

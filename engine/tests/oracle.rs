@@ -1,5 +1,5 @@
 //! Windowed aggregates against a batch engine: random rows with disorder, duplicates, NULL, NaN and late ones through
-//! TUMBLE and HOP; DuckDB computes the same over the rows that are not late, by the definition of a window.
+//! TUMBLE, HOP and CUMULATE; DuckDB computes the same over the rows that are not late, by the definition of a window.
 //!
 //! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
@@ -34,8 +34,10 @@ struct Reading {
 /// A query over one stream.
 #[derive(Debug, Clone, Copy)]
 struct Query {
+    /// The step, where windows cumulate.
     slide_us: i64,
     size_us: i64,
+    cumulates: bool,
     keyed: bool,
     filtered: bool,
 }
@@ -43,20 +45,34 @@ struct Query {
 impl Query {
     fn sql(&self, name: &str) -> String {
         let (slide, size) = (self.slide_us, self.size_us);
+        let lengths = format!("INTERVAL '{slide} microseconds', INTERVAL '{size} microseconds'");
         let window = match slide == size {
+            _ if self.cumulates => format!("CUMULATE(readings, ts, {lengths})"),
             true => format!("TUMBLE(readings, ts, INTERVAL '{size} microseconds')"),
-            false => format!("HOP(readings, ts, INTERVAL '{slide} microseconds', INTERVAL '{size} microseconds')"),
+            false => format!("HOP(readings, ts, {lengths})"),
         };
         let key = if self.keyed { "key" } else { "CAST(NULL AS TEXT)" };
         let group = if self.keyed { "key, " } else { "" };
         let filter = if self.filtered { "WHERE n > 2" } else { "" };
         format!(
-            "CREATE STREAM {name} (s TIMESTAMP, key TEXT, n BIGINT, vs BIGINT, low DOUBLE, high DOUBLE, total DOUBLE,
+            "CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, key TEXT, n BIGINT, vs BIGINT, low DOUBLE, high DOUBLE, total DOUBLE,
                 mean DOUBLE, spread DOUBLE, ns BIGINT, sum_n BIGINT, some DOUBLE);
-             INSERT INTO {name} SELECT window_start, {key}, count(*), count(v), min(v), max(v), sum(v), avg(v),
+             INSERT INTO {name} SELECT window_start, window_end, {key}, count(*), count(v), min(v), max(v), sum(v), avg(v),
                 stddev(v), count(DISTINCT n), sum(n), sum(v) FILTER (WHERE n > 5)
              FROM {window} {filter} GROUP BY {group} window_start, window_end;"
         )
+    }
+
+    /// Start and end of every window over a time, by definition.
+    fn windows(&self, time_us: i64) -> Vec<(i64, i64)> {
+        if self.cumulates {
+            let start_us = time_us.div_euclid(self.size_us) * self.size_us;
+            let ends = (1..=self.size_us / self.slide_us).map(|n| start_us + n * self.slide_us);
+            return ends.filter(|end| *end > time_us).map(|end| (start_us, end)).collect();
+        }
+        let last = time_us.div_euclid(self.slide_us) * self.slide_us;
+        let starts = (0..).map(|n| last - n * self.slide_us).take_while(|start| start + self.size_us > time_us);
+        starts.map(|start| (start, start + self.size_us)).collect()
     }
 }
 
@@ -101,7 +117,7 @@ impl Case {
             rows.push(row);
         }
         let sizes = [1_000_000, 700_000, 5_000_000, 10_000_000, 3_000_000];
-        let queries = (0..3).map(|n| {
+        let queries = (0..4).map(|n| {
             let size_us: i64 = sizes[random.random_range(0..sizes.len())];
             let slide_us = match (n, random.random_range(0..3)) {
                 (0, _) => size_us,
@@ -109,7 +125,9 @@ impl Case {
                 (_, 1) => size_us * 2 / 3,
                 _ => size_us * 2,
             };
-            Query { slide_us, size_us, keyed: random.random(), filtered: random.random_range(0..3) == 0 }
+            let cumulates = n == 3;
+            let slide_us = if cumulates { size_us / [1, 2, 5, 10][random.random_range(0..4)] } else { slide_us };
+            Query { slide_us, size_us, cumulates, keyed: random.random(), filtered: random.random_range(0..3) == 0 }
         });
         let queries = queries.collect();
         Self { seed, delay_us, rows, queries }
@@ -220,16 +238,14 @@ fn admitted(partition: &[Reading], query: &Query, delay_us: i64) -> (Vec<Value>,
     let mut rows = Vec::new();
     let mut late = 0;
     for row in partition {
-        let mut start_us = row.time_us.div_euclid(query.slide_us) * query.slide_us;
-        let (mut covered, mut taken) = (false, false);
         let kept = !query.filtered || row.count.is_some_and(|n| n > 2);
-        while start_us + query.size_us > row.time_us {
+        let (mut covered, mut taken) = (false, false);
+        for (start_us, end_us) in query.windows(row.time_us) {
             covered = true;
-            if kept && start_us + query.size_us > watermark_us {
+            if kept && end_us > watermark_us {
                 taken = true;
-                rows.push(json!([start_us, row.key, row.value.map(float), row.count]));
+                rows.push(json!([start_us, end_us, row.key, row.value.map(float), row.count]));
             }
-            start_us -= query.slide_us;
         }
         if kept && covered && !taken {
             late += 1;
@@ -247,18 +263,18 @@ db = duckdb.connect()
 db.execute("SET threads = 1")
 for line in sys.stdin:
     request = json.loads(line)
-    db.execute("CREATE OR REPLACE TABLE r (s BIGINT, key TEXT, v DOUBLE, n BIGINT)")
+    db.execute("CREATE OR REPLACE TABLE r (s BIGINT, e BIGINT, key TEXT, v DOUBLE, n BIGINT)")
     if request["rows"]:
         columns = list(zip(*request["rows"]))
         # As text: a Python NaN in a list arrives as NULL.
-        values = [None if v is None else str(v) for v in columns[2]]
-        db.execute("INSERT INTO r SELECT unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::TEXT[])::DOUBLE, unnest(?::BIGINT[])",
-                   [list(columns[0]), list(columns[1]), values, list(columns[3])])
+        values = [None if v is None else str(v) for v in columns[3]]
+        db.execute("INSERT INTO r SELECT unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::TEXT[])::DOUBLE, unnest(?::BIGINT[])",
+                   [list(columns[0]), list(columns[1]), list(columns[2]), values, list(columns[4])])
     key = "key" if request["keyed"] else "NULL::TEXT"
-    found = db.execute(f"""SELECT s, {key} AS k, count(*), count(v), min(v), max(v), sum(v), avg(v),
+    found = db.execute(f"""SELECT s, e, {key} AS k, count(*), count(v), min(v), max(v), sum(v), avg(v),
         CASE WHEN count(v) > 1 AND count(*) FILTER (WHERE isnan(v) OR isinf(v)) > 0 THEN 'nan'::DOUBLE ELSE stddev_samp(CASE WHEN isfinite(v) THEN v END) END,
         count(DISTINCT n), sum(n)::BIGINT, sum(v) FILTER (WHERE n > 5)
-        FROM r GROUP BY s, k ORDER BY s, k NULLS FIRST""").fetchall()
+        FROM r GROUP BY s, e, k ORDER BY e, k NULLS FIRST""").fetchall()
     text = lambda v: str(v) if isinstance(v, float) and (v != v or abs(v) == float("inf")) else v
     print(json.dumps([[text(v) for v in row] for row in found]), flush=True)
 "#;

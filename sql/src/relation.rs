@@ -177,7 +177,9 @@ fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) 
 fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
     let usage = match call.function.as_str() {
         "HOP" => "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
-        "CUMULATE" => "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
+        "CUMULATE" => {
+            "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])"
+        }
         _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
@@ -197,10 +199,12 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     let order = parameters(&call.function);
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n).filter(|name| **name != "TIME_ZONE") {
-                Some(name) => ((*name).to_owned(), expr),
-                None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len() - 1))),
-            },
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                match order.get(n).filter(|name| **name != "TIME_ZONE") {
+                    Some(name) => ((*name).to_owned(), expr),
+                    None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len() - 1))),
+                }
+            }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
             _ => return Err(usage(call, format!("\"{arg}\" is no argument of a window function"))),
         };

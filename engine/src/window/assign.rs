@@ -280,6 +280,33 @@ mod tests {
         assert_eq!(hop(4, 6, 1).ends_us(2).collect::<Vec<_>>(), [3, 7]);
     }
 
+    #[test]
+    fn cumulating_windows_agree_with_their_definition() {
+        for (step, size, offset) in [(2, 10, 0), (5, 5, 1), (3, 12, -2)] {
+            let assigner = Assigner::new(&Window::Cumulate { step_us: step, size_us: size, offset_us: offset });
+            for time in -30..60_i64 {
+                let start = (time - offset).div_euclid(size) * size + offset;
+                let ends: Vec<i64> = (1..=size / step).map(|n| start + n * step).filter(|end| *end > time).collect();
+                assert_eq!(assigner.ends_us(time).collect::<Vec<_>>(), ends);
+                assert!(ends.iter().all(|end| assigner.window_start_us(*end) == start));
+                for watermark in [NO, -20, 0, 5, 13, 40, 200] {
+                    let expected: Vec<i64> = ends.iter().copied().filter(|end| *end > watermark).collect();
+                    let found: Vec<i64> = match assigner.assign(time, watermark) {
+                        Assignment::Pane(pane) => {
+                            let every = (-200..400).filter(|end| (end - offset).rem_euclid(step) == 0);
+                            every.filter(|end| assigner.covers(pane, *end)).collect()
+                        }
+                        _ => vec![],
+                    };
+                    assert_eq!(
+                        found, expected,
+                        "step {step} size {size} offset {offset} time {time} watermark {watermark}"
+                    );
+                }
+            }
+        }
+    }
+
     const NO: i64 = i64::MIN;
 
     fn is_end(end: i64, slide: i64, size: i64, offset: i64) -> bool {

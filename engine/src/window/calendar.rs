@@ -77,7 +77,10 @@ impl Calendar {
             Extent::Panes(panes) => (self.panes.longest_us(), i64::from(*panes)),
             Extent::Cumulated(sizes) => (sizes.longest_us(), 1),
         };
-        longest_us.saturating_mul(count).saturating_add(longest_us).saturating_add(self.panes.offset_us.saturating_abs())
+        longest_us
+            .saturating_mul(count)
+            .saturating_add(longest_us)
+            .saturating_add(self.panes.offset_us.saturating_abs())
     }
 }
 

@@ -69,7 +69,8 @@ fn with_named_time_zone(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         if out.last().is_some_and(|before| before.token != Token::Comma && before.token != Token::LParen) {
             out.push(put_in(Token::Comma));
         }
-        let name = Word { value: "TIME_ZONE".to_owned(), quote_style: None, keyword: sqlparser::keywords::Keyword::NoKeyword };
+        let name =
+            Word { value: "TIME_ZONE".to_owned(), quote_style: None, keyword: sqlparser::keywords::Keyword::NoKeyword };
         out.push(put_in(Token::Word(name)));
         n += 2;
         if tokens.get(n).is_none_or(|next| next.token != Token::RArrow) {

@@ -156,7 +156,8 @@ fn steps((months, us): (i32, i64), step: CalendarLength) -> Option<u32> {
 fn divides(step: CalendarLength, size: CalendarLength) -> bool {
     match (step, size) {
         (CalendarLength::PartOfDay(step_us), CalendarLength::PartOfDay(size_us)) => size_us % step_us == 0,
-        (CalendarLength::PartOfDay(_), _) | (CalendarLength::Days(1), CalendarLength::Days(_) | CalendarLength::Months(_)) => true,
+        (CalendarLength::PartOfDay(_), _)
+        | (CalendarLength::Days(1), CalendarLength::Days(_) | CalendarLength::Months(_)) => true,
         // Weeks count from a Monday, other numbers of days from 1 January 1970.
         (CalendarLength::Days(step), CalendarLength::Days(size)) => {
             size % step == 0 && (size % 7 == 0) == (step % 7 == 0)
