@@ -1,5 +1,5 @@
 //! Windowed aggregates against a batch engine: random rows with disorder, duplicates, NULL, NaN and late ones through
-//! TUMBLE, HOP and CUMULATE; DuckDB computes the same over the rows that are not late, by the definition of a window.
+//! TUMBLE, HOP and CUMULATE, with lateness and early results; DuckDB computes the same over the rows that are not late, by the definition of a window.
 //!
 //! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
@@ -7,7 +7,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -38,6 +38,9 @@ struct Query {
     slide_us: i64,
     size_us: i64,
     cumulates: bool,
+    /// For how long a closed window is corrected, and whether an open one is emitted: then its last row counts.
+    lateness_us: i64,
+    early: bool,
     keyed: bool,
     filtered: bool,
 }
@@ -54,13 +57,40 @@ impl Query {
         let key = if self.keyed { "key" } else { "CAST(NULL AS TEXT)" };
         let group = if self.keyed { "key, " } else { "" };
         let filter = if self.filtered { "WHERE n > 2" } else { "" };
+        let target = match self.has_updates() {
+            true => format!("CREATE SINK {name} WITH (connector = 'console');"),
+            false => format!(
+                "CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, key TEXT, n BIGINT, vs BIGINT, low DOUBLE, high DOUBLE,
+                    total DOUBLE, mean DOUBLE, spread DOUBLE, ns BIGINT, sum_n BIGINT, some DOUBLE);"
+            ),
+        };
+        let early = if self.early { "EMIT ON UPDATE" } else { "EMIT ON WINDOW CLOSE" };
+        let lateness = format!("ALLOW LATENESS INTERVAL '{} microseconds'", self.lateness_us);
         format!(
-            "CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, key TEXT, n BIGINT, vs BIGINT, low DOUBLE, high DOUBLE, total DOUBLE,
-                mean DOUBLE, spread DOUBLE, ns BIGINT, sum_n BIGINT, some DOUBLE);
-             INSERT INTO {name} SELECT window_start, window_end, {key}, count(*), count(v), min(v), max(v), sum(v), avg(v),
-                stddev(v), count(DISTINCT n), sum(n), sum(v) FILTER (WHERE n > 5)
-             FROM {window} {filter} GROUP BY {group} window_start, window_end;"
+            "{target}
+             INSERT INTO {name} SELECT window_start AS s, window_end AS e, {key} AS key, count(*) AS n, count(v) AS vs,
+                min(v) AS low, max(v) AS high, sum(v) AS total, avg(v) AS mean, stddev(v) AS spread,
+                count(DISTINCT n) AS ns, sum(n) AS sum_n, sum(v) FILTER (WHERE n > 5) AS some
+             FROM {window} {filter} GROUP BY {group} window_start, window_end {early} {lateness};"
         )
+    }
+
+    fn has_updates(&self) -> bool {
+        self.early || self.lateness_us > 0
+    }
+
+    /// The stream of the log that its rows are in.
+    fn output(&self, n: usize) -> String {
+        if self.has_updates() { format!("out.out{n}") } else { format!("out{n}") }
+    }
+
+    /// The last row of each window and key, where rows take the place of others.
+    fn results(&self, rows: Vec<Value>) -> Vec<Value> {
+        if !self.has_updates() {
+            return rows;
+        }
+        let key = |row: &Value| (row[1].as_i64(), row[2].as_str().map(str::to_owned));
+        rows.into_iter().map(|row| (key(&row), row)).collect::<BTreeMap<_, _>>().into_values().collect()
     }
 
     /// Start and end of every window over a time, by definition.
@@ -117,7 +147,7 @@ impl Case {
             rows.push(row);
         }
         let sizes = [1_000_000, 700_000, 5_000_000, 10_000_000, 3_000_000];
-        let queries = (0..4).map(|n| {
+        let queries = (0..6).map(|n| {
             let size_us: i64 = sizes[random.random_range(0..sizes.len())];
             let slide_us = match (n, random.random_range(0..3)) {
                 (0, _) => size_us,
@@ -125,9 +155,19 @@ impl Case {
                 (_, 1) => size_us * 2 / 3,
                 _ => size_us * 2,
             };
-            let cumulates = n == 3;
+            let cumulates = n == 3 || n == 5 && random.random_range(0..3) == 0;
+            let lateness_us = if n < 4 { 0 } else { [0, 1, 1_500_000, 12_000_000][random.random_range(0..4)] };
+            let early = n >= 4 && (lateness_us == 0 || random.random());
             let slide_us = if cumulates { size_us / [1, 2, 5, 10][random.random_range(0..4)] } else { slide_us };
-            Query { slide_us, size_us, cumulates, keyed: random.random(), filtered: random.random_range(0..3) == 0 }
+            Query {
+                slide_us,
+                size_us,
+                cumulates,
+                lateness_us,
+                early,
+                keyed: random.random(),
+                filtered: random.random_range(0..3) == 0,
+            }
         });
         let queries = queries.collect();
         Self { seed, delay_us, rows, queries }
@@ -178,9 +218,12 @@ impl Case {
             rows
         });
         let partitions = partition_of.collect();
-        let outputs = (0..self.queries.len()).map(|n| read(&log, &log.stream(&format!("out{n}")).unwrap()));
         let late = common::rows_of(&read(&log, &log.stream("late.readings").unwrap())).len();
-        let outputs = outputs.map(|batches| batches.iter().flat_map(cells).collect()).collect();
+        let outputs = self.queries.iter().enumerate().map(|(n, query)| {
+            let batches = read(&log, &log.stream(&query.output(n)).unwrap());
+            query.results(batches.iter().flat_map(cells).collect())
+        });
+        let outputs = outputs.collect();
         Outcome { partitions, outputs, late }
     }
 }
@@ -242,7 +285,7 @@ fn admitted(partition: &[Reading], query: &Query, delay_us: i64) -> (Vec<Value>,
         let (mut covered, mut taken) = (false, false);
         for (start_us, end_us) in query.windows(row.time_us) {
             covered = true;
-            if kept && end_us > watermark_us {
+            if kept && end_us.saturating_add(query.lateness_us) > watermark_us {
                 taken = true;
                 rows.push(json!([start_us, end_us, row.key, row.value.map(float), row.count]));
             }
@@ -333,7 +376,13 @@ async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
             let batch = [100, 5, 31, 17][(seed as usize + partitions as usize) % 4];
             let split = case.run(partitions, batch).await;
             let place = format!("seed {seed}, {partitions} partitions, batches of {batch}");
-            assert_eq!(split.outputs, whole.outputs, "{place}");
+            for (n, query) in case.queries.iter().enumerate() {
+                match query.has_updates() {
+                    // What is corrected before no more rows come is added up as they come.
+                    true => assert!(same(&json!(split.outputs[n]), &json!(whole.outputs[n])), "{place} {query:?}"),
+                    false => assert_eq!(split.outputs[n], whole.outputs[n], "{place} {query:?}"),
+                }
+            }
             assert_eq!(split.late, whole.late, "{place}");
             let mut late = 0;
             for (n, query) in case.queries.iter().enumerate() {

@@ -109,7 +109,11 @@ async fn state(aggregate: &WindowAggregate, keyed: bool) -> PartitionState {
         let filters: Vec<_> = arguments.iter().map(|_| None).collect();
         pane.update(aggregate, 2, &keys, &arguments, &filters).unwrap();
         let start_us = i64::from(n) * 10_000_000 - 10_000_000;
-        let key = assign::PaneKey { start_us, first_end_us: start_us + 10_000_000 };
+        let key = assign::PaneKey {
+            start_us,
+            first_end_us: start_us + 10_000_000,
+            on_time_end_us: if n == 1 { i64::MAX } else { start_us + 10_000_000 },
+        };
         panes.push((key, pane.cut(aggregate).unwrap().clone()));
     }
     PartitionState { next_offset: 42, next_checkpoint: 99, watermark_us: -7, panes }

@@ -5,8 +5,7 @@ use sqlparser::tokenizer::{Span as At, Token, TokenWithSpan};
 use super::options::with_options;
 use super::window::plain_window_calls;
 use super::{Parsed, Words, parser};
-use crate::ast::{Body, CreateSink, CreateView, Insert};
-use crate::codes;
+use crate::ast::{Body, Clause, CreateSink, CreateView, EmitClause, EmitClauses, Insert};
 use crate::lex::is_word;
 
 /// After `INSERT`.
@@ -55,8 +54,8 @@ pub(super) fn body(words: &mut Words<'_>) -> Parsed<Body> {
     // On with the words behind the query, which are not part of SQL.
     let read = rest.iter().position(|token| token.span == left.span).unwrap_or(trailer);
     (0..read).for_each(|_| words.parser.advance_token());
-    trailers(words)?;
-    Ok(Body { query, at })
+    let emit = trailers(words)?;
+    Ok(Body { query, at, emit })
 }
 
 fn rest(words: &Words<'_>) -> Vec<TokenWithSpan> {
@@ -83,34 +82,32 @@ fn trailer_start(tokens: &[TokenWithSpan]) -> usize {
     tokens.len()
 }
 
-/// `EMIT ON WINDOW CLOSE` is what happens anyway; the others are not built yet.
-fn trailers(words: &mut Words<'_>) -> Parsed<()> {
+/// `EMIT …` and `ALLOW LATENESS …`, in any order.
+fn trailers(words: &mut Words<'_>) -> Parsed<EmitClauses> {
+    let mut clauses = EmitClauses::default();
     loop {
         let start = words.start();
-        if words.take_all(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
-            continue;
-        }
-        let (code, message) = if words.take_all(&["EMIT", "ON", "UPDATE"]) {
-            (codes::SOON_EMIT, "EMIT ON UPDATE is not supported yet")
-        } else if words.take_all(&["EMIT", "EVERY"]) {
-            words.clause()?;
-            (codes::SOON_EMIT, "EMIT EVERY is not supported yet")
-        } else if words.take_all(&["ALLOW", "LATENESS"]) {
-            words.clause()?;
-            (codes::SOON_LATENESS, "ALLOW LATENESS is not supported yet")
-        } else if words.is("EMIT") {
-            return Err(words
-                .unexpected("expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'")
-                .into());
+        if words.is("EMIT") {
+            words.once(&clauses.emit, "EMIT")?;
+            clauses.emit = Some(if words.take_all(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
+                EmitClause::OnWindowClose
+            } else if words.take_all(&["EMIT", "ON", "UPDATE"]) {
+                EmitClause::OnUpdate(words.since(start))
+            } else if words.take_all(&["EMIT", "EVERY"]) {
+                let Clause { expr, .. } = words.clause()?;
+                EmitClause::Every(Box::new(Clause { expr, at: words.since(start) }))
+            } else {
+                let expected = "expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'";
+                return Err(words.unexpected(expected).into());
+            });
+        } else if words.is_all(&["ALLOW", "LATENESS"]) {
+            words.once(&clauses.lateness, "ALLOW LATENESS")?;
+            words.take_all(&["ALLOW", "LATENESS"]);
+            let Clause { expr, .. } = words.clause()?;
+            clauses.lateness = Some(Clause { expr, at: words.since(start) });
         } else {
-            return Ok(());
-        };
-        let hint = match code.id {
-            id if id == codes::SOON_EMIT.id => "without it, a window's result is emitted once, when the window closes",
-            _ => "rows that come too late are kept and can be queried as late.<stream>",
-        };
-        let diagnostic = words.diagnostic(code, words.since(start), message).hint(hint);
-        words.note(diagnostic);
+            return Ok(clauses);
+        }
     }
 }
 

@@ -57,7 +57,8 @@ fn with_named_time_zone(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         let is_clause = open.last() == Some(&true)
             && word(Some(token), "TIME")
             && word(tokens.get(n + 1), "ZONE")
-            && !out.last().is_some_and(|before| is_word(before, "AT"));
+            && !out.last().is_some_and(|before| is_word(before, "AT"))
+            && tokens.get(n + 2).is_some_and(|next| !matches!(next.token, Token::RParen | Token::Comma));
         if !is_clause {
             out.push(token.clone());
             n += 1;

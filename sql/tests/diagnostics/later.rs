@@ -42,40 +42,6 @@ CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');"), @r#"
 }
 
 #[test]
-fn later_clauses() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
-INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-INSERT INTO metrics SELECT * FROM readings EMIT ON CLOSE;"), @r#"
-    error[TC0903]: EMIT ON UPDATE is not supported yet
-     --> p.sql:1:44
-      |
-    1 | INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
-      |                                            ^^^^^^^^^^^^^^
-      = help: without it, a window's result is emitted once, when the window closes
-
-    error[TC0903]: EMIT EVERY is not supported yet
-     --> p.sql:2:44
-      |
-    2 | INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-      |                                            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: without it, a window's result is emitted once, when the window closes
-
-    error[TC0904]: ALLOW LATENESS is not supported yet
-     --> p.sql:2:75
-      |
-    2 | INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-      |                                                                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: rows that come too late are kept and can be queried as late.<stream>
-
-    error[TC0002]: expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'
-     --> p.sql:3:44
-      |
-    3 | INSERT INTO metrics SELECT * FROM readings EMIT ON CLOSE;
-      |                                            ^^^^ found EMIT
-    "#);
-}
-
-#[test]
 fn later_columns() {
     insta::assert_snapshot!(found(r"CREATE STREAM a (x INT METADATA FROM 'key', ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second' PER x);"), @r#"
     error[TC0907]: METADATA FROM is not supported yet

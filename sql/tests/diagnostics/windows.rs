@@ -160,11 +160,11 @@ INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day'
       |                                                                   ^^^^^^^^^^^^^^^^^
       = help: make the size a multiple of the step
 
-    error[TC0002]: syntax error at "ZONE"
-     --> p.sql:8:87
+    error[TC0002]: syntax error at "TIME"
+     --> p.sql:8:82
       |
     8 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE) GROUP BY window_start, window_end;
-      |                                                                                       ^^^^ expected: ), found: => at Line: 8, Column: 82
+      |                                                                                  ^^^^ expected: ), found: TIME
     "#);
 }
 
