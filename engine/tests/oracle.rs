@@ -327,9 +327,9 @@ fn python() -> PathBuf {
     std::env::var_os("THERMOCLINE_PYTHON").map_or_else(default, PathBuf::from)
 }
 
-fn duckdb(requests: &[Value]) -> Vec<Vec<Value>> {
+fn duckdb(script: &str, requests: &[Value]) -> Vec<Vec<Value>> {
     let mut process = Command::new(python())
-        .args(["-c", DUCKDB])
+        .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -399,7 +399,7 @@ async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
             assert_eq!(whole.late, late, "late rows, seed {seed}, {partitions} partitions");
         }
     }
-    let answers = duckdb(&requests);
+    let answers = duckdb(DUCKDB, &requests);
     assert_eq!(answers.len(), checks.len());
     let mut windows = BTreeSet::new();
     for ((place, query, found), expected) in checks.iter().zip(&answers) {
@@ -410,4 +410,62 @@ async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
         windows.insert(found.len());
     }
     assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || windows.len() > 20, "the cases differ: {windows:?}");
+}
+
+/// Counts times by day, week or month of a zone.
+const DUCKDB_CALENDAR: &str = r#"
+import json, sys
+import duckdb
+db = duckdb.connect()
+for line in sys.stdin:
+    request = json.loads(line)
+    db.execute("SET TimeZone = '" + request["zone"] + "'")
+    unit = request["unit"]
+    found = db.execute(f"""SELECT epoch_us(s), epoch_us(s + INTERVAL 1 {unit}), n FROM (
+        SELECT date_trunc('{unit}', make_timestamptz(t)) AS s, count(*) AS n FROM (SELECT unnest(?::BIGINT[]) AS t) GROUP BY s
+        ) ORDER BY s""", [request["times"]]).fetchall()
+    print(json.dumps(found), flush=True)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_weeks_and_months_of_zones_agree_with_duckdb() {
+    const DAY_US: i64 = 86_400_000_000;
+    let mut random = StdRng::seed_from_u64(7);
+    // Half of the times are where clocks are changed.
+    let times = (0..600).map(|n| {
+        let year_us = random.random_range(30..67) * 365 * DAY_US + random.random_range(8..16) * DAY_US;
+        let day = match n % 4 {
+            0 => random.random_range(80..100),
+            1 => random.random_range(294..314),
+            _ => random.random_range(0..365),
+        };
+        year_us + day * DAY_US + random.random_range(0..DAY_US)
+    });
+    let mut times: Vec<i64> = times.collect();
+    times.sort_unstable();
+    let zones = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"];
+    let mut sql = "CREATE STREAM readings (ts TIMESTAMP NOT NULL, WATERMARK FOR ts AS ts);".to_owned();
+    let mut requests = Vec::new();
+    for zone in zones {
+        for unit in ["day", "week", "month"] {
+            let name = format!("out{}", requests.len());
+            sql += &format!(
+                "CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, n BIGINT);
+                 INSERT INTO {name} SELECT window_start, window_end, count(*)
+                 FROM TUMBLE(readings, ts, INTERVAL '1 {unit}' TIME ZONE '{zone}') GROUP BY window_start, window_end;"
+            );
+            requests.push(json!({ "zone": zone, "unit": unit, "times": times }));
+        }
+    }
+    let mut pipeline = Pipeline::new(&sql).unsynced();
+    let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
+    let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"));
+    pipeline.append_batch("readings", RecordBatch::try_new(schema, vec![column]).unwrap()).await.unwrap();
+    pipeline.finish_queries().await.unwrap();
+    let log = pipeline.start().await.log.clone();
+    for (n, expected) in duckdb(DUCKDB_CALENDAR, &requests).into_iter().enumerate() {
+        let batches = read(&log, &log.stream(&format!("out{n}")).unwrap());
+        let found: Vec<Value> = batches.iter().flat_map(cells).collect();
+        assert_eq!(found, expected, "{} {}", requests[n]["zone"], requests[n]["unit"]);
+    }
 }

@@ -125,6 +125,15 @@ impl Assigner {
         }
     }
 
+    /// End of the pane that starts at a time.
+    pub(super) fn pane_end_us(&self, pane_start_us: i64) -> i64 {
+        match self {
+            Self::Sliding { pane_us, .. } => pane_start_us + pane_us,
+            Self::Cumulating { step_us, .. } => pane_start_us + step_us,
+            Self::Calendar(calendar) => calendar.end_after_us(pane_start_us),
+        }
+    }
+
     /// End of the first window over a pane.
     fn first_end_us(&self, pane_start_us: i64) -> i64 {
         match self {

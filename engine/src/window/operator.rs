@@ -266,6 +266,7 @@ fn assign(
     let mut position_of: HashMap<PaneKey, usize> = HashMap::new();
     let mut late: Vec<LateRow> = Vec::new();
     let mut current = 0;
+    let mut pane_end_us = i64::MIN;
     // A join may have made several rows of a late one; it is late once.
     let mut add_late = |row: LateRow| {
         if late.last() != Some(&row) {
@@ -279,6 +280,15 @@ fn assign(
             add_late(LateRow { row: *row, watermark_us });
             continue;
         }
+        // The watermark only rises: while it has passed no end that the pane's key names, the key stays.
+        if let Some((key, indices)) = by_pane.get_mut(current)
+            && (key.start_us..pane_end_us).contains(&times.value(at))
+            && watermark_us < key.on_time_end_us
+            && watermark_us.saturating_sub(lateness_us) < key.first_end_us
+        {
+            indices.push(index as u32);
+            continue;
+        }
         match assigner.assign(times.value(at), watermark_us, lateness_us) {
             Assignment::Uncovered => {}
             Assignment::Late => add_late(LateRow { row: *row, watermark_us }),
@@ -288,6 +298,7 @@ fn assign(
                         by_pane.push((key, Vec::new()));
                         by_pane.len() - 1
                     });
+                    pane_end_us = assigner.pane_end_us(key.start_us);
                 }
                 by_pane[current].1.push(index as u32);
             }
