@@ -100,7 +100,11 @@ impl WindowedQuery {
         let mut states = states.unwrap_or_default().into_iter();
         let progress = ledger.progress(log)?;
         let start = Position { closed_us: NO_WATERMARK, settled_us: NO_WATERMARK };
-        let position = progress.as_ref().map_or(start, Progress::position);
+        let mut position = progress.as_ref().map_or(start, Progress::position);
+        if settings.emit.lateness_us == 0 {
+            // The text before this one may have allowed some.
+            position.settled_us = position.closed_us;
+        }
         let openness = openness(settings.emit, &emitter);
         let now = clock.elapsed();
         let mut query = Self {

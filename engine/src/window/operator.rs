@@ -3,7 +3,7 @@
 //! [`PartitionWindows`] takes the rows of one partition; partitions run side by side. [`WindowOperator`] closes
 //! windows: it merges the partitions' panes in partition order. What is emitted before and after is in `update.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
@@ -67,6 +67,8 @@ pub(crate) struct PartitionWindows {
     /// How far event time has got.
     pub(crate) watermark: Watermark,
     pub(super) panes: BTreeMap<PaneKey, Pane>,
+    /// Those of `panes` whose rows correct closed windows.
+    pub(super) late: BTreeSet<PaneKey>,
     next_offset: u64,
     next_checkpoint: u64,
     checkpoint_rows: u64,
@@ -98,6 +100,7 @@ impl PartitionWindows {
             openness,
             watermark: Watermark::new(delay_us),
             panes: BTreeMap::new(),
+            late: BTreeSet::new(),
             next_offset: 0,
             next_checkpoint: checkpoint_rows,
             checkpoint_rows,
@@ -112,6 +115,7 @@ impl PartitionWindows {
         let openness = self.openness;
         let panes = state.panes.into_iter();
         self.panes = panes.map(|(key, state)| (key, Pane::restored(state, openness.has_preview(key)))).collect();
+        self.late = self.panes.keys().copied().filter(|key| key.is_late()).collect();
     }
 
     /// First offset whose row it has not taken.
@@ -152,6 +156,9 @@ impl PartitionWindows {
         let openness = self.openness;
         let (by_pane, late) = assign(&self.aggregate.assigner, openness.lateness_us, times, &watermarks, row_of);
         for (key, indices) in by_pane {
+            if key.is_late() {
+                self.late.insert(key);
+            }
             let pane = self.panes.entry(key).or_insert_with(|| Pane::new(openness.has_preview(key)));
             if indices.len() == row_of.len() {
                 pane.update(&self.aggregate, row_of.len(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
@@ -241,6 +248,7 @@ impl PartitionWindows {
         while let Some(first) = self.panes.first_entry()
             && assigner.last_end_us(first.key().start_us) <= passed_us
         {
+            self.late.remove(first.key());
             first.remove();
         }
     }

@@ -21,8 +21,7 @@ impl PartitionWindows {
     /// End of the next window after `settled_us` that late rows have corrected.
     pub(super) fn next_corrected_end_us(&self, settled_us: i64) -> Option<i64> {
         let assigner = &self.aggregate().assigner;
-        let panes = self.panes_from(assigner.first_open_pane_us(settled_us));
-        panes.filter_map(|key| assigner.next_corrected_end_us(*key, settled_us)).min()
+        self.late.iter().filter_map(|key| assigner.next_corrected_end_us(*key, settled_us)).min()
     }
 
     /// The panes that count for the window that ends at `end_us`, in order, those of late rows among them.
@@ -62,7 +61,12 @@ impl WindowOperator {
         let (closed_us, settled_us) = (self.position.closed_us, self.position.settled_us);
         let until_us = if self.openness.previews == Previews::All { i64::MAX } else { closed_us };
         for partition in partitions.iter_mut() {
-            for (key, pane) in &mut partition.panes {
+            let seen: Vec<PaneKey> = match self.openness.previews {
+                Previews::All => partition.panes.keys().copied().collect(),
+                _ => partition.late.iter().copied().collect(),
+            };
+            for key in &seen {
+                let pane = partition.panes.get_mut(key).expect("listed above");
                 let fresh = pane.take_fresh(aggregate)?;
                 // Rows that came before the window was closed elsewhere, and were late by their own partition.
                 let is_news = |end_us: i64| {

@@ -44,6 +44,20 @@ impl Checker {
         Some((emit, span))
     }
 
+    /// Reports a clause that a view would leave without effect: it is inlined.
+    pub(super) fn no_emit_in_view(&mut self, statement: &Statement, body: &Body) {
+        let early_at = match &body.emit.emit {
+            Some(EmitClause::OnUpdate(at)) => Some(*at),
+            Some(EmitClause::Every(clause)) => Some(clause.at),
+            None | Some(EmitClause::OnWindowClose) => None,
+        };
+        if let Some(at) = early_at.or(body.emit.lateness.as_ref().map(|clause| clause.at)) {
+            let message = "a view emits nothing by itself";
+            let hint = "write the clause behind the query that reads the view";
+            self.found.push(Diagnostic::error(codes::EMIT_NO_WINDOW, statement.span(at), message).hint(hint));
+        }
+    }
+
     /// The same of an alert's query.
     pub(super) fn alert_emit(&mut self, statement: &Statement, body: &Body, shape: &QueryShape) -> Option<Emit> {
         let (emit, span) = self.emit(statement, body, shape)?;

@@ -35,6 +35,7 @@ impl Checker {
     pub(super) fn view(&mut self, statement: &Statement, files: &[SourceFile]) {
         let Kind::View(view) = &statement.kind else { return };
         let name = normalized(&view.name);
+        self.no_emit_in_view(statement, &view.query);
         let plan = self.plan(statement, &view.query).filter(|plan| self.distinct_columns(statement, &view.query, plan));
         let Some(plan) = plan else {
             self.broken.insert(name);
