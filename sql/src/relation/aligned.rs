@@ -55,7 +55,7 @@ fn interval<T>(
     length.map_err(|error| {
         let message = format!("the {name} of {} is not a fixed interval", call.function);
         let hint = match error {
-            IntervalError::Calendar if name != "offset" && call.function != "SESSION" => {
+            IntervalError::Calendar if name != "offset" => {
                 "months and years differ in length: add a TIME ZONE, such as TIME ZONE 'UTC', for those of its calendar"
             }
             other => other.hint(),
