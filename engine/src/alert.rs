@@ -54,6 +54,8 @@ enum Instance {
     Pending { since_us: i64 },
     /// Triggered.
     Raised,
+    /// Resolved at this event time; kept where rows may still be corrected, so that what was raised is not raised again.
+    Cleared { at_us: i64 },
 }
 
 /// One alert over the rows of its query.
@@ -65,6 +67,8 @@ pub(crate) struct AlertOperator {
     key: Vec<usize>,
     time: usize,
     hold_us: i64,
+    /// For so long rows may be corrected.
+    lateness_us: i64,
     raise: Arc<dyn PhysicalExpr>,
     clear: Option<Arc<dyn PhysicalExpr>>,
     severity: Option<Arc<dyn PhysicalExpr>>,
@@ -72,6 +76,9 @@ pub(crate) struct AlertOperator {
     instances: HashMap<String, Instance>,
     columns: usize,
 }
+
+/// How an instance is moved by a row: key, row, conditions.
+type StepFn = fn(&mut AlertOperator, &str, usize, &Conditions, &mut Commit) -> Option<&'static str>;
 
 /// What the conditions say of each row of a batch.
 struct Conditions {
@@ -100,6 +107,7 @@ impl AlertOperator {
             key: alert.key.clone(),
             time: alert.time,
             hold_us: alert.hold_us,
+            lateness_us: alert.emit.lateness_us,
             raise: compile(&alert.raise)?,
             clear: alert.clear.as_ref().map(&compile).transpose()?,
             severity: alert.severity.as_ref().map(&compile).transpose()?,
@@ -122,6 +130,17 @@ impl AlertOperator {
     /// Takes the query's next rows; adds the events they make and the states they change to the commit. Returns the
     /// number of events.
     pub(crate) fn update(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
+        self.take(rows, Self::step, commit)
+    }
+
+    /// Takes rows that correct earlier ones. One whose condition holds raises an instance that is idle, unless it was
+    /// raised and resolved at that time or after; one with a hold time is not raised, since the row stands alone. Nothing
+    /// is resolved by a correction.
+    pub(crate) fn correct(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
+        self.take(rows, Self::step_corrected, commit)
+    }
+
+    fn take(&mut self, rows: &RecordBatch, step: StepFn, commit: &mut Commit) -> Result<usize> {
         if rows.num_rows() == 0 {
             return Ok(0);
         }
@@ -131,7 +150,7 @@ impl AlertOperator {
             if conditions.times.is_null(row) {
                 continue;
             }
-            let action = self.step(&key, row, &conditions, commit);
+            let action = step(self, &key, row, &conditions, commit);
             if let Some(action) = action {
                 events.push(self.event(action, key, row, rows, &conditions)?);
             }
@@ -182,14 +201,21 @@ impl AlertOperator {
         let is_true = |condition: &BooleanArray| condition.is_valid(row) && condition.value(row);
         let time_us = conditions.times.value(row);
         let id = dedup_key(&self.deployment, &self.name, key);
-        let before = self.instances.get(&id);
+        let before = self.instances.get(&id).cloned();
+        let cleared = match before {
+            Some(Instance::Cleared { at_us }) if time_us.saturating_sub(at_us) <= self.lateness_us => before.clone(),
+            _ => None,
+        };
         let (after, action) = match before {
-            Some(Instance::Raised) if is_true(&conditions.clear) => (None, Some("resolve")),
+            Some(Instance::Raised) if is_true(&conditions.clear) => {
+                let cleared = Instance::Cleared { at_us: time_us };
+                ((self.lateness_us > 0).then_some(cleared), Some("resolve"))
+            }
             Some(Instance::Raised) => (Some(Instance::Raised), None),
-            None | Some(Instance::Pending { .. }) if !is_true(&conditions.raise) => (None, None),
-            None | Some(Instance::Pending { .. }) => {
+            _ if !is_true(&conditions.raise) => (cleared, None),
+            None | Some(Instance::Pending { .. } | Instance::Cleared { .. }) => {
                 let since_us = match before {
-                    Some(Instance::Pending { since_us }) => *since_us,
+                    Some(Instance::Pending { since_us }) => since_us,
                     _ => time_us,
                 };
                 match time_us.saturating_sub(since_us) >= self.hold_us {
@@ -198,20 +224,46 @@ impl AlertOperator {
                 }
             }
         };
-        if after.as_ref() != before {
-            let name = self.value_name(&id);
-            match after {
-                Some(instance) => {
-                    commit.put(name, serde_json::to_vec(&instance).expect("a state always serialises"));
-                    self.instances.insert(id, instance);
-                }
-                None => {
-                    commit.delete(name);
-                    self.instances.remove(&id);
-                }
-            }
+        if after != before {
+            self.store(id, after, commit);
         }
         action
+    }
+
+    /// The same for a row that corrects an earlier one.
+    fn step_corrected(
+        &mut self,
+        key: &str,
+        row: usize,
+        conditions: &Conditions,
+        commit: &mut Commit,
+    ) -> Option<&'static str> {
+        let raises = conditions.raise.is_valid(row) && conditions.raise.value(row) && self.hold_us == 0;
+        let id = dedup_key(&self.deployment, &self.name, key);
+        let is_idle = match self.instances.get(&id) {
+            None => true,
+            Some(Instance::Cleared { at_us }) => *at_us < conditions.times.value(row),
+            Some(Instance::Raised | Instance::Pending { .. }) => false,
+        };
+        if !raises || !is_idle {
+            return None;
+        }
+        self.store(id, Some(Instance::Raised), commit);
+        Some("trigger")
+    }
+
+    fn store(&mut self, id: String, instance: Option<Instance>, commit: &mut Commit) {
+        let name = self.value_name(&id);
+        match instance {
+            Some(instance) => {
+                commit.put(name, serde_json::to_vec(&instance).expect("a state always serialises"));
+                self.instances.insert(id, instance);
+            }
+            None => {
+                commit.delete(name);
+                self.instances.remove(&id);
+            }
+        }
     }
 
     fn event(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
-use thermocline_sql::{AlertDef, Pipeline, QueryDef, QueryShape, StreamDef, Target};
+use thermocline_sql::{AlertDef, Emit, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -90,6 +90,14 @@ impl<'a> ContinuousQuery<'a> {
         match self {
             Self::Insert(query) => &query.shape,
             Self::Alert(alert) => &alert.shape,
+        }
+    }
+
+    /// When it emits.
+    fn emit(&self) -> Emit {
+        match self {
+            Self::Insert(query) => query.emit,
+            Self::Alert(alert) => alert.emit,
         }
     }
 
@@ -321,6 +329,7 @@ impl Opener<'_> {
                     name: &name,
                     sql: query.sql(),
                     shape,
+                    emit: query.emit(),
                     event_time: event_time.expect("the checker refuses windows without a watermark"),
                     log,
                     stream: streams.stream,

@@ -84,7 +84,7 @@ impl ExecutionPlan for WindowExec {
             EmissionType::Incremental,
             input.boundedness(),
         );
-        let (time, assigner, display) = (self.time, self.assigner, self.display.clone());
+        let (time, assigner, display) = (self.time, self.assigner.clone(), self.display.clone());
         Ok(Arc::new(Self { input, time, assigner, display, properties: Arc::new(properties) }))
     }
 
@@ -94,18 +94,18 @@ impl ExecutionPlan for WindowExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let (time, assigner, schema) = (self.time, self.assigner, self.schema());
+        let (time, assigner, schema) = (self.time, self.assigner.clone(), self.schema());
         let output = Arc::clone(&schema);
         let rows = self.input.execute(partition, context)?;
         let windowed = rows.and_then(move |batch| {
-            let rows = with_windows(&batch, time, assigner, &output);
+            let rows = with_windows(&batch, time, &assigner, &output);
             futures::future::ready(rows)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, windowed)))
     }
 }
 
-fn with_windows(batch: &RecordBatch, time: usize, assigner: Assigner, schema: &SchemaRef) -> Result<RecordBatch> {
+fn with_windows(batch: &RecordBatch, time: usize, assigner: &Assigner, schema: &SchemaRef) -> Result<RecordBatch> {
     let times = batch.column(time).as_primitive::<TimestampMicrosecondType>();
     let (mut rows, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for (row, time_us) in times.iter().enumerate() {

@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use common::crash_disk::CrashDisk;
 use thermocline_log::{HookedDisk, OsDisk};
 
 /// Overlapping windows with an aggregate whose partial states matter, a chain of two windows, alerts with a hold time
-/// over rows and over windows, a join; `{partitions}` is to be filled in.
+/// over rows and over windows, early and corrected results, a join; `{partitions}` is to be filled in.
 const SQL: &str = "CREATE STREAM readings (
     device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second'
 ) PARTITION BY (device) WITH (partitions = {partitions});
@@ -29,9 +29,34 @@ CREATE STREAM tens (e TIMESTAMP NOT NULL, site TEXT, n BIGINT, total DOUBLE, mid
 INSERT INTO tens SELECT window_end, d.site, count(*), sum(v), approx_percentile_cont(v, 0.9)
     FROM TUMBLE(readings, ts, INTERVAL '10 seconds') AS r JOIN devices AS d ON d.device = r.device
     GROUP BY d.site, window_start, window_end;
+CREATE STREAM so_far (e TIMESTAMP, device TEXT, n BIGINT, mean DOUBLE, spread DOUBLE, middle DOUBLE);
+INSERT INTO so_far SELECT window_end, device, count(*), avg(v), stddev(v), approx_percentile_cont(v, 0.5)
+    FROM CUMULATE(readings, ts, INTERVAL '4 seconds', INTERVAL '20 seconds', INTERVAL '1 second')
+    GROUP BY device, window_start, window_end;
+CREATE STREAM local (e TIMESTAMP, n BIGINT, mean DOUBLE);
+INSERT INTO local SELECT window_end, count(*), avg(v)
+    FROM CUMULATE(readings, ts, INTERVAL '5 seconds', INTERVAL '30 seconds' TIME ZONE 'Europe/Berlin')
+    GROUP BY window_start, window_end;
 CREATE STREAM minutes (e TIMESTAMP, n BIGINT, total DOUBLE);
 INSERT INTO minutes SELECT window_end, sum(n), sum(total) FROM TUMBLE(tens, e, INTERVAL '1 minute')
     GROUP BY window_start, window_end;
+CREATE SINK corrected WITH (connector = 'console');
+INSERT INTO corrected SELECT window_end AS e, device, count(*) AS n, avg(v) AS mean, stddev(v) AS spread,
+    approx_percentile_cont(v, 0.5) AS middle
+    FROM HOP(readings, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY device, window_start, window_end
+    ALLOW LATENESS INTERVAL '25 seconds';
+CREATE SINK early WITH (connector = 'console');
+INSERT INTO early SELECT window_end AS e, device, count(*) AS n, avg(v) AS mean, stddev(v) AS spread
+    FROM CUMULATE(readings, ts, INTERVAL '5 seconds', INTERVAL '15 seconds') GROUP BY device, window_start, window_end
+    EMIT ON UPDATE;
+CREATE SINK both WITH (connector = 'console');
+INSERT INTO both SELECT window_end AS e, device, count(*) AS n, avg(v) AS mean
+    FROM TUMBLE(readings, ts, INTERVAL '10 seconds') GROUP BY device, window_start, window_end
+    EMIT EVERY INTERVAL '1 minute' ALLOW LATENESS INTERVAL '1 minute';
+CREATE ALERT warm TO screen KEY (device) RAISE WHEN top > 66 OR n < 3
+    AS SELECT device, window_end, max(v) AS top, count(*) AS n
+    FROM TUMBLE(readings, ts, INTERVAL '10 seconds') GROUP BY device, window_start, window_end
+    ALLOW LATENESS INTERVAL '1 minute';
 CREATE ALERT hot TO screen KEY (device) RAISE WHEN mean > 50 FOR INTERVAL '5 seconds' CLEAR WHEN mean < 45
     AS SELECT device, window_end, avg(v) AS mean
     FROM HOP(readings, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY device, window_start, window_end;
@@ -39,7 +64,10 @@ CREATE ALERT large TO screen KEY (site) RAISE WHEN total > 500 FOR INTERVAL '10 
     AS SELECT site, e, total FROM tens;
 ";
 const DEVICES: &str = "device,site\nd1,south\nd0,north\nd2,north\n";
-const OUTPUTS: [&str; 5] = ["sliding", "tens", "minutes", "alerts.hot", "alerts.large"];
+const OUTPUTS: [&str; 8] =
+    ["sliding", "tens", "so_far", "local", "minutes", "alerts.hot", "alerts.large", "alerts.warm"];
+/// Outputs whose rows take the place of earlier ones of the same window and device.
+const UPDATED: [&str; 3] = ["out.corrected", "out.early", "out.both"];
 const CHUNK: usize = 40;
 
 struct Reading {
@@ -60,7 +88,29 @@ fn readings(count: i64) -> Vec<Reading> {
         let device = format!("d{}", random() % 4);
         Reading { device, ts_us: n * 400_000 - late, v: 35.0 + warm + (random() % 997) as f64 / 83.0 }
     };
-    (0..count).map(reading).collect()
+    let mut rows: Vec<Reading> = (0..count).map(reading).collect();
+    // Far behind them one row of every device, so that no window before it takes rows any more.
+    let last = |n: i64| Reading { device: format!("d{n}"), ts_us: count * 400_000 + 600_000_000, v: 1.0 };
+    rows.extend((0..4).map(last));
+    rows
+}
+
+/// The last row of each window and device.
+fn last_rows(rows: &[String]) -> BTreeMap<(String, String), String> {
+    let key = |row: &String| {
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        (row["e"].to_string(), row["device"].to_string())
+    };
+    rows.iter().map(|row| (key(row), row.clone())).collect()
+}
+
+fn check_same(found: &HashMap<String, Vec<String>>, expected: &HashMap<String, Vec<String>>, place: &str) {
+    for stream in OUTPUTS {
+        assert_eq!(found[stream], expected[stream], "{stream}, {place}");
+    }
+    for stream in UPDATED {
+        assert_eq!(last_rows(&found[stream]), last_rows(&expected[stream]), "{stream}, {place}");
+    }
 }
 
 async fn append(pipeline: &mut Pipeline, rows: &[Reading]) -> Result<(), thermocline_log::Error> {
@@ -116,6 +166,10 @@ async fn crash_everywhere(partitions: u32) {
     assert!(expected["minutes"].len() > 1 && !expected["late.readings"].is_empty(), "{expected:?}");
     check_alerts(&expected["alerts.hot"]);
     check_alerts(&expected["alerts.large"]);
+    check_alerts(&expected["alerts.warm"]);
+    for stream in UPDATED {
+        assert!(last_rows(&expected[stream]).len() < expected[stream].len(), "{stream} has updates");
+    }
     // A sample of the places, another one for each number of partitions; 1 tries them all.
     let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(9, |every| every.parse().unwrap());
     let mut operations = u64::from(partitions);
@@ -134,12 +188,7 @@ async fn crash_everywhere(partitions: u32) {
         pipeline.set_disk(Arc::new(OsDisk));
         run(&mut pipeline, &rows).await.unwrap();
         let found = pipeline.finish().await;
-        for stream in OUTPUTS {
-            assert_eq!(
-                found[stream], expected[stream],
-                "{stream}, {partitions} partitions, crash at operation {operations}"
-            );
-        }
+        check_same(&found, &expected, &format!("{partitions} partitions, crash at operation {operations}"));
         operations += every;
     }
     assert!(crashes > 10, "{crashes} crashes");
@@ -167,9 +216,7 @@ async fn rows_in_any_chunks_give_the_same_bytes() {
                 pipeline.settle().await;
             }
             let found = pipeline.finish().await;
-            for stream in OUTPUTS {
-                assert_eq!(found[stream], expected[stream], "{stream}, {partitions} partitions, chunks of {size}");
-            }
+            check_same(&found, &expected, &format!("{partitions} partitions, chunks of {size}"));
         }
     }
 }

@@ -150,10 +150,29 @@ fn check_sink(pipeline: &Pipeline, sink: &SinkDef, env: Env<'_>, found: &mut Vec
             }
         }
     }
+    found.extend(untaken_updates(pipeline, sink));
     for problem in problems {
         let span = option_span(problem.option.as_deref(), &sink.options, &sink.span);
         found.push(finding("TC0203", span, problem.message, problem.hint));
     }
+}
+
+/// Queries whose results change after they were emitted, into a sink that keeps what it was given first.
+fn untaken_updates(pipeline: &Pipeline, sink: &SinkDef) -> Vec<Diagnostic> {
+    let connectors = thermocline_sinks::connectors();
+    let takes_updates = connectors.iter().find(|c| c.name == sink.connector).is_none_or(|c| c.takes_updates);
+    if takes_updates {
+        return Vec::new();
+    }
+    let message = format!(
+        "a {} sink keeps every row that it was given: results that are emitted early or corrected cannot go there",
+        sink.connector
+    );
+    let taking: Vec<&str> = connectors.iter().filter(|c| c.takes_updates).map(|c| c.name).collect();
+    let hint = format!("sinks that take updates are {}", taking.join(", "));
+    let queries = pipeline.queries.iter().filter(|query| query.target == Target::Sink(sink.name.clone()));
+    let spans = queries.filter(|query| query.emit.has_updates()).map(|query| query.emit_span.clone());
+    spans.map(|span| finding("TC0408", span, message.clone(), Some(hint.clone()))).collect()
 }
 
 /// Whether the option of the sink's connector takes names of columns.

@@ -52,6 +52,9 @@ pub struct Connector {
     pub guarantee: Guarantee,
     /// What it takes.
     pub accepts: Accepts,
+    /// Whether a later row of the same window and key takes the place of the earlier one, so that results may be emitted
+    /// early and corrected.
+    pub takes_updates: bool,
     /// Its options.
     pub options: &'static [OptionSpec],
     /// Checks that span options or columns.

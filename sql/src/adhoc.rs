@@ -108,7 +108,7 @@ fn read(sql: &str) -> Result<(StatementTokens, Statement), Vec<Diagnostic>> {
     {
         return Err(vec![not_a_query(&tokens)]);
     }
-    tokens.tokens = parse::without_flink_table(&tokens.tokens);
+    tokens.tokens = parse::plain_window_calls(&tokens.tokens);
     bounds::with_room(|| parse_bounded(&tokens)).map(|statement| (tokens, statement))
 }
 

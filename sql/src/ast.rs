@@ -112,6 +112,24 @@ pub(crate) struct Insert {
 pub(crate) struct Body {
     pub(crate) query: Box<Query>,
     pub(crate) at: At,
+    pub(crate) emit: EmitClauses,
+}
+
+/// What stands behind a query: when its results are emitted.
+#[derive(Debug, Default)]
+pub(crate) struct EmitClauses {
+    /// `EMIT …`
+    pub(crate) emit: Option<EmitClause>,
+    /// `ALLOW LATENESS INTERVAL '…'`, from its first word.
+    pub(crate) lateness: Option<Clause>,
+}
+
+#[derive(Debug)]
+pub(crate) enum EmitClause {
+    OnWindowClose,
+    OnUpdate(At),
+    /// From its first word.
+    Every(Box<Clause>),
 }
 
 /// An expression and where it stands.

@@ -5,6 +5,7 @@
 
 mod alert;
 mod declare;
+mod emit;
 mod options;
 mod order;
 mod query;

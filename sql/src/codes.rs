@@ -94,6 +94,11 @@ codes! {
     WINDOW_SIZE = "TC0402", "The length of a window must be a positive, fixed interval.";
     NO_WATERMARK = "TC0403", "A window over a stream that has no `WATERMARK` would never close.";
     WINDOW_TIME = "TC0404", "A window goes by the event time of one stream.";
+    TIME_ZONE = "TC0405", "There is no time zone of this name.";
+    EMIT_INTERVAL = "TC0406", "`EMIT EVERY` and `ALLOW LATENESS` take a fixed interval.";
+    EMIT_NO_WINDOW = "TC0407", "`EMIT` and `ALLOW LATENESS` are about the results of a windowed aggregate, and there is none.";
+    EMIT_APPEND_ONLY = "TC0408", "Results that are emitted early or corrected cannot go there: it takes no updates.";
+    EMIT_FILTERED = "TC0409", "Above results that are emitted early or corrected every row runs by itself: one that was emitted cannot be taken back.";
 
     // 05: alerts
     NOT_BOOLEAN = "TC0501", "`RAISE WHEN` and `CLEAR WHEN` take a condition.";
@@ -122,12 +127,12 @@ codes! {
     // 09: known to the dialect, not built yet
     SOON_WINDOW = "TC0901", "This window function is not supported yet.";
     SOON_MATERIALIZED = "TC0902", "`CREATE MATERIALIZED VIEW` is not supported yet.";
-    SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet.";
-    SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet.";
+    SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet (not given any more).";
+    SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";
     SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet.";
     SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet.";
     SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
     SOON_ASOF = "TC0908", "As-of joins are not supported yet.";
     SOON_FORMAT = "TC0909", "This format of a reference table is not supported yet.";
-    SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet.";
+    SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet (not given any more).";
 }

@@ -41,7 +41,9 @@ pub use crate::pipeline::{
     AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,
     TableFormat, Target, TimestampUnit, ViewDef,
 };
+pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{register_dialect, session_config};
+pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::shape::{
     GroupColumn, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
     WindowFunction, WindowedShape,

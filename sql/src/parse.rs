@@ -7,6 +7,7 @@ mod alert;
 mod options;
 mod query;
 mod stream;
+mod window;
 mod words;
 
 use sqlparser::dialect::GenericDialect;
@@ -20,7 +21,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lex::StatementTokens;
 use crate::source::Span;
 
-pub(crate) use query::without_flink_table;
+pub(crate) use window::plain_window_calls;
 pub(crate) use words::{Words, normalized};
 
 /// The words after `CREATE` that this dialect has.

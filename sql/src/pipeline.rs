@@ -177,6 +177,36 @@ pub enum Target {
     Sink(String),
 }
 
+/// When a windowed query emits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Emit {
+    /// What is emitted of a window that is not closed.
+    pub early: Early,
+    /// `ALLOW LATENESS`: for so long after its end, by the watermark, a window takes rows and is corrected; in
+    /// microseconds, 0 when not given.
+    pub lateness_us: i64,
+}
+
+/// What is emitted of a window that is not closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Early {
+    /// `EMIT ON WINDOW CLOSE`: nothing.
+    #[default]
+    Nothing,
+    /// `EMIT ON UPDATE`: groups that rows have changed, at once.
+    OnUpdate,
+    /// `EMIT EVERY INTERVAL '…'`: groups that rows have changed, at this pace of the clock.
+    Every(Duration),
+}
+
+impl Emit {
+    /// Whether a row may take the place of one that was emitted before.
+    #[must_use]
+    pub fn has_updates(&self) -> bool {
+        self.early != Early::Nothing || self.lateness_us > 0
+    }
+}
+
 /// A continuous query.
 #[derive(Debug, Clone)]
 pub struct QueryDef {
@@ -188,6 +218,10 @@ pub struct QueryDef {
     pub plan: LogicalPlan,
     /// What kind of continuous query it is, with the parts the engine runs.
     pub shape: QueryShape,
+    /// When it emits.
+    pub emit: Emit,
+    /// Where that was written; the statement when it was not.
+    pub emit_span: Span,
     /// Where it was written.
     pub span: Span,
     /// The statement's text, for display.
@@ -205,6 +239,8 @@ pub struct AlertDef {
     pub plan: LogicalPlan,
     /// What kind of continuous query it is.
     pub shape: QueryShape,
+    /// When its query emits: an alert takes corrections, and nothing early.
+    pub emit: Emit,
     /// Columns of `KEY`, as indices into the query's output.
     pub key: Vec<usize>,
     /// Index of the time column in the query's output: `window_end`, or the stream's event time.

@@ -1,4 +1,6 @@
-//! Window functions in FROM: `TUMBLE(input, time, size)` and `HOP(input, time, slide, size)` become a [`WindowNode`].
+//! Window functions in FROM: `TUMBLE(input, time, size)`, `HOP(input, time, slide, size)` … become a [`WindowNode`].
+
+mod lengths;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +16,14 @@ use sqlparser::tokenizer::Span as At;
 
 use crate::codes::{self, Code};
 use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
-use crate::shape::{Window, WindowFunction};
+use crate::shape::WindowFunction;
 use crate::types::sql_name;
-use crate::units::{IntervalError, interval_us};
 
 /// The window functions there are.
-pub(crate) const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "SESSION"];
+pub(crate) const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
 /// The window functions of the dialect that are not built yet.
-pub(crate) const LATER_WINDOWS: [&str; 3] = ["CUMULATE", "COUNT_WINDOW", "STATE_WINDOW"];
+pub(crate) const LATER_WINDOWS: [&str; 2] = ["COUNT_WINDOW", "STATE_WINDOW"];
 
 /// What is wrong with a window function, with its place; travels inside DataFusion's error.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ struct Arguments {
     slide: Option<Expr>,
     size: Option<Expr>,
     offset: Option<Expr>,
+    step: Option<Expr>,
+    time_zone: Option<Expr>,
     gap: Option<Expr>,
 }
 
@@ -139,10 +142,14 @@ impl RelationPlanner for WindowPlanner {
 fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     if LATER_WINDOWS.contains(&call.function.as_str()) {
         let message = format!("{} is not supported yet", call.function);
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE, HOP and SESSION are").into());
+        let hint = "TUMBLE, HOP, CUMULATE and SESSION are";
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint(hint).into());
     }
     let arguments = bind(call)?;
-    let window = window(call, &arguments)?;
+    let window = match call.function.as_str() {
+        "SESSION" => WindowFunction::Session { gap_us: lengths::gap_us(call, &arguments)? },
+        _ => WindowFunction::Aligned(lengths::window(call, &arguments)?),
+    };
     let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
         return Err(usage(call, "a window function takes an input and a time column").into());
     };
@@ -175,19 +182,23 @@ fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) 
 
 fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
     let usage = match call.function.as_str() {
-        "HOP" => "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'])",
+        "HOP" => "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
+        "CUMULATE" => {
+            "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])"
+        }
         "SESSION" => "SESSION(input, time, INTERVAL 'gap')",
-        _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])",
+        _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
 }
 
-/// The arguments of a window function, in their order.
+/// The arguments of a window function, in their order; those after `OFFSET` only by name.
 fn parameters(function: &str) -> &'static [&'static str] {
     match function {
-        "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
+        "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET", "TIME_ZONE"],
+        "CUMULATE" => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET", "TIME_ZONE"],
         "SESSION" => &["DATA", "TIMECOL", "GAP"],
-        _ => &["DATA", "TIMECOL", "SIZE", "OFFSET"],
+        _ => &["DATA", "TIMECOL", "SIZE", "OFFSET", "TIME_ZONE"],
     }
 }
 
@@ -196,16 +207,23 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     let order = parameters(&call.function);
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n) {
-                Some(name) => ((*name).to_owned(), expr),
-                None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len()))),
-            },
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                let by_place = || order.iter().filter(|name| **name != "TIME_ZONE");
+                match by_place().nth(n) {
+                    Some(name) => ((*name).to_owned(), expr),
+                    None => {
+                        let most = by_place().count();
+                        return Err(usage(call, format!("{} takes {most} arguments", call.function)));
+                    }
+                }
+            }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
             _ => return Err(usage(call, format!("\"{arg}\" is no argument of a window function"))),
         };
         let name = match name.as_str() {
             "INPUT" => "DATA",
             "TIME" => "TIMECOL",
+            "TIMEZONE" => "TIME_ZONE",
             other => other,
         };
         let slot = match name {
@@ -217,6 +235,8 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
             "SLIDE" => &mut bound.slide,
             "SIZE" => &mut bound.size,
             "OFFSET" => &mut bound.offset,
+            "STEP" => &mut bound.step,
+            "TIME_ZONE" => &mut bound.time_zone,
             "GAP" => &mut bound.gap,
             _ => return Err(usage(call, format!("{} has no argument {name}", call.function))),
         };
@@ -225,33 +245,6 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
         }
     }
     Ok(bound)
-}
-
-fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<WindowFunction, WindowError> {
-    let length = |name: &str, expr: &Option<Expr>| match expr {
-        None => Err(usage(call, format!("{} needs its {name}", call.function))),
-        Some(expr) => {
-            let us = interval(call, name, expr)?;
-            let message = format!("the {name} of {} must be longer than nothing", call.function);
-            if us > 0 { Ok(us) } else { Err(WindowError::new(codes::WINDOW_SIZE, place(call, expr), message)) }
-        }
-    };
-    let offset_us = arguments.offset.as_ref().map_or(Ok(0), |expr| interval(call, "offset", expr))?;
-    Ok(match call.function.as_str() {
-        "SESSION" => WindowFunction::Session { gap_us: length("gap", &arguments.gap)? },
-        "HOP" => {
-            let slide_us = length("slide", &arguments.slide)?;
-            WindowFunction::Aligned(Window::Hop { slide_us, size_us: length("size", &arguments.size)?, offset_us })
-        }
-        _ => WindowFunction::Aligned(Window::Tumble { size_us: length("size", &arguments.size)?, offset_us }),
-    })
-}
-
-fn interval(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64, WindowError> {
-    interval_us(expr).map_err(|error: IntervalError| {
-        let message = format!("the {name} of {} is not a fixed interval", call.function);
-        WindowError::new(codes::WINDOW_SIZE, place(call, expr), message).hint(error.hint())
-    })
 }
 
 fn place(call: &WindowCall<'_>, expr: &Expr) -> At {

@@ -10,9 +10,12 @@
 //! [`PlaceholderNode`](crate::PlaceholderNode) of the same schema.
 
 mod analysis;
+mod calendar;
 mod ordered;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
+
+pub use calendar::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 
 /// Why a query cannot run continuously.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +167,18 @@ pub enum Window {
         /// Shift of the alignment in microseconds.
         offset_us: i64,
     },
+    /// `CUMULATE(input, time, step, size)`: of every stretch of a size, the windows that begin with it and end after one
+    /// step, two steps … and the whole.
+    Cumulate {
+        /// By how much each window is longer than the one before, in microseconds; `size_us` is a multiple of it.
+        step_us: i64,
+        /// Length of the longest in microseconds.
+        size_us: i64,
+        /// Shift of the alignment in microseconds.
+        offset_us: i64,
+    },
+    /// Any of these with `TIME ZONE '…'`.
+    Calendar(CalendarWindow),
 }
 
 impl std::fmt::Display for Window {
@@ -173,6 +188,10 @@ impl std::fmt::Display for Window {
             Self::Hop { slide_us, size_us, .. } => {
                 write!(f, "HOP {} s / {} s", *slide_us as f64 / 1e6, *size_us as f64 / 1e6)
             }
+            Self::Cumulate { step_us, size_us, .. } => {
+                write!(f, "CUMULATE {} s / {} s", *step_us as f64 / 1e6, *size_us as f64 / 1e6)
+            }
+            Self::Calendar(window) => window.fmt(f),
         }
     }
 }

@@ -6,7 +6,7 @@ use arrow::array::types::IntervalMonthDayNano;
 use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use sqlparser::ast::{DateTimeField, Expr, Interval, UnaryOperator, Value};
 
-const DAY_US: i64 = 86_400_000_000;
+pub(crate) const DAY_US: i64 = 86_400_000_000;
 
 /// Why an interval is not a fixed length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +32,23 @@ impl IntervalError {
 
 /// The length of `INTERVAL '…'` in microseconds.
 pub(crate) fn interval_us(expr: &Expr) -> Result<i64, IntervalError> {
+    fixed(calendar_interval(expr)?)
+}
+
+/// `INTERVAL '…'` as whole months and microseconds.
+pub(crate) fn calendar_interval(expr: &Expr) -> Result<(i32, i64), IntervalError> {
     match expr {
-        Expr::Interval(interval) => interval_literal_us(interval),
-        Expr::Nested(inner) => interval_us(inner),
+        Expr::Interval(interval) => interval_literal(interval),
+        Expr::Nested(inner) => calendar_interval(inner),
         _ => Err(IntervalError::Unreadable),
     }
 }
 
-fn interval_literal_us(interval: &Interval) -> Result<i64, IntervalError> {
+fn fixed((months, us): (i32, i64)) -> Result<i64, IntervalError> {
+    if months == 0 { Ok(us) } else { Err(IntervalError::Calendar) }
+}
+
+fn interval_literal(interval: &Interval) -> Result<(i32, i64), IntervalError> {
     let Interval {
         value,
         leading_field,
@@ -55,7 +64,7 @@ fn interval_literal_us(interval: &Interval) -> Result<i64, IntervalError> {
         (Some(text), Some(field)) => format!("{text} {}", unit(field)?),
         (None, _) => return Err(IntervalError::Unreadable),
     };
-    duration_us(&text)
+    months_and_us(&text)
 }
 
 fn literal(expr: &Expr) -> Option<String> {
@@ -78,28 +87,29 @@ fn unit(field: &DateTimeField) -> Result<&'static str, IntervalError> {
         DateTimeField::Second | DateTimeField::Seconds => "seconds",
         DateTimeField::Millisecond | DateTimeField::Milliseconds => "milliseconds",
         DateTimeField::Microsecond | DateTimeField::Microseconds => "microseconds",
-        DateTimeField::Year | DateTimeField::Years | DateTimeField::Month | DateTimeField::Months => {
-            return Err(IntervalError::Calendar);
-        }
+        DateTimeField::Year | DateTimeField::Years => "years",
+        DateTimeField::Month | DateTimeField::Months => "months",
         _ => return Err(IntervalError::Unreadable),
     })
 }
 
 /// The length of text like `10 seconds` or `1 day 12 hours`, in microseconds.
 pub(crate) fn duration_us(text: &str) -> Result<i64, IntervalError> {
+    fixed(months_and_us(text)?)
+}
+
+fn months_and_us(text: &str) -> Result<(i32, i64), IntervalError> {
     // The parser of arrow takes a bare number as seconds; a length without its unit is a mistake here.
     if !text.contains(|c: char| c.is_ascii_alphabetic() || c == ':') {
         return Err(IntervalError::Unreadable);
     }
     let IntervalMonthDayNano { months, days, nanoseconds } =
         parse_interval_month_day_nano(text).map_err(|_| IntervalError::Unreadable)?;
-    if months != 0 {
-        return Err(IntervalError::Calendar);
-    }
     if nanoseconds % 1_000 != 0 {
         return Err(IntervalError::Range);
     }
-    i64::from(days).checked_mul(DAY_US).and_then(|us| us.checked_add(nanoseconds / 1_000)).ok_or(IntervalError::Range)
+    let us = i64::from(days).checked_mul(DAY_US).and_then(|us| us.checked_add(nanoseconds / 1_000));
+    us.map(|us| (months, us)).ok_or(IntervalError::Range)
 }
 
 /// The positive length of text like `7 days`.

@@ -4,7 +4,8 @@
 
 use arrow::datatypes::DataType;
 use thermocline_sql::{
-    Checked, OptionValue, QueryShape, SourceFile, TableFormat, Target, TimestampUnit, Window, check, timestamp_type,
+    CalendarExtent, CalendarLength, CalendarWindow, Checked, OptionValue, QueryShape, SourceFile, TableFormat, Target,
+    TimeZone, TimestampUnit, Window, check, timestamp_type,
 };
 
 /// The example of the dialect's documentation.
@@ -119,6 +120,37 @@ fn windows_are_written_in_many_ways() {
         assert_eq!(window(&pipeline, n), Window::Hop { slide_us: 250_000, size_us: 1_000_000, offset_us: 0 });
     }
     assert_eq!(pipeline.queries[1].name, "out#2");
+    let cumulate = [
+        "CUMULATE(readings, ts, INTERVAL '10 minutes', INTERVAL '1 hour')",
+        "TABLE(CUMULATE(TABLE readings, DESCRIPTOR(ts), INTERVAL '10' MINUTES, INTERVAL '1' HOUR))",
+        "CUMULATE(DATA => TABLE readings, TIMECOL => DESCRIPTOR(ts), STEP => INTERVAL '10 minutes', SIZE => INTERVAL '1 hour')",
+    ];
+    let text: String = cumulate.iter().map(|input| format!("{select} {input} {by};\n")).collect();
+    let pipeline = sound(&text);
+    let expected = Window::Cumulate { step_us: 600_000_000, size_us: 3_600_000_000, offset_us: 0 };
+    for n in 0..cumulate.len() {
+        assert_eq!(window(&pipeline, n), expected);
+    }
+}
+
+#[test]
+fn time_zones_are_written_in_many_ways() {
+    let windows = [
+        "TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE 'Europe/Berlin')",
+        "TUMBLE(readings, ts, INTERVAL '1 day', TIME ZONE 'Europe/Berlin')",
+        "tumble(readings, ts, interval '1' day time zone 'europe/berlin') as w",
+        "TUMBLE(readings, ts, SIZE => INTERVAL '1 day', TIME_ZONE => 'Europe/Berlin')",
+        "TUMBLE(readings, ts, TIME ZONE => 'Europe/Berlin', SIZE => INTERVAL '24 hours')",
+        "TUMBLE((SELECT * FROM readings WHERE ts AT TIME ZONE 'UTC' IS NOT NULL), ts, INTERVAL '1 day' TIME ZONE 'Europe/Berlin')",
+    ];
+    let select = "INSERT INTO out SELECT window_end, count(*) AS n FROM";
+    let text: String = windows.iter().map(|w| format!("{select} {w} GROUP BY window_start, window_end;\n")).collect();
+    let pipeline = sound(&text);
+    let zone = TimeZone::named("Europe/Berlin").unwrap();
+    for n in 0..windows.len() {
+        let (step, extent) = (CalendarLength::Days(1), CalendarExtent::Steps(1));
+        assert_eq!(window(&pipeline, n), Window::Calendar(CalendarWindow { zone, step, extent, offset_us: 0 }));
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use thermocline_sql::{Diagnostic, SourceFile, check};
 const EXAMPLE: &str = include_str!("example.sql");
 
 /// Words that mean something in one place or another.
-const WORDS: [&str; 44] = [
+const WORDS: [&str; 49] = [
     "SELECT",
     "FROM",
     "WHERE",
@@ -35,6 +35,11 @@ const WORDS: [&str; 44] = [
     "RAISE WHEN",
     "FOR",
     "EMIT ON",
+    "EMIT EVERY",
+    "ALLOW LATENESS",
+    "TIME ZONE",
+    "TIME_ZONE =>",
+    "CUMULATE(",
     "TUMBLE(",
     "HOP(",
     "INTERVAL",

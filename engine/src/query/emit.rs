@@ -22,6 +22,15 @@ pub(crate) enum Emitter {
 }
 
 impl Emitter {
+    /// The same of rows that take the place of earlier ones: they raise an alert that was not raised before, and change
+    /// nothing else about it.
+    pub(crate) fn correct(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
+        match self {
+            Self::Alert(alert) => alert.correct(rows, commit),
+            Self::Stream(_) => self.emit(rows, commit),
+        }
+    }
+
     /// Adds what the rows make to the commit; returns how many rows or events that is.
     pub(crate) fn emit(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
         match self {

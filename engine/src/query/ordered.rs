@@ -437,7 +437,7 @@ impl OrderedQuery {
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions().map(OrderedPartition::next_offset).collect();
-        let progress = Progress { closed_us: self.watermark_us, next_offsets };
+        let progress = Progress { closed_us: self.watermark_us, settled_us: None, next_offsets };
         self.inputs[0].ledger.store_progress(&progress, &mut commit);
         commit_when_possible(&self.log, commit, control).await
     }

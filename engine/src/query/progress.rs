@@ -13,14 +13,25 @@ use serde::{Deserialize, Serialize};
 use thermocline_log::{Commit, Log, Stream};
 
 use crate::error::{Error, Result};
+use crate::window::Position;
 
 /// What a query has emitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Windows that end here or before were emitted.
     pub(crate) closed_us: i64,
+    /// Windows that end here or before take no rows any more; as `closed_us` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) settled_us: Option<i64>,
     /// Per partition: rows below this offset were read when that was so.
     pub(crate) next_offsets: Vec<u64>,
+}
+
+impl Progress {
+    /// How far windows were closed.
+    pub(crate) fn position(&self) -> Position {
+        Position { closed_us: self.closed_us, settled_us: self.settled_us.unwrap_or(self.closed_us) }
+    }
 }
 
 /// A watermark that was decided with the clock.

@@ -3,16 +3,18 @@
 //! It advances in steps: every partition that has rows takes some, side by side; then the windows that the combined
 //! watermark has passed are closed, one after the other, and what they emit is committed together with the progress.
 //!
+//! Besides, windows that are not closed yet, and closed ones that late rows have changed, are emitted where the query asks
+//! for it; that comes after what the watermark closes, in the same commit.
+//!
 //! Recovery: each partition starts at its last snapshot and reads again up to where the committed progress had read;
 //! windows that were closed by then are not closed again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
-use thermocline_sql::{EventTime, WindowedShape};
+use thermocline_sql::{Early, Emit, EventTime, WindowedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -26,13 +28,17 @@ use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
-use crate::window::{PartitionState, PartitionWindows, WindowAggregate, WindowOperator, read_snapshot, write_snapshot};
+use crate::window::{
+    Closed, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
+    read_snapshot, write_snapshot,
+};
 
 /// What a windowed query is made of.
 pub(crate) struct WindowedSettings<'a> {
     pub(crate) name: &'a str,
     pub(crate) sql: &'a str,
     pub(crate) shape: &'a WindowedShape,
+    pub(crate) emit: Emit,
     pub(crate) event_time: &'a EventTime,
     pub(crate) log: &'a Log,
     pub(crate) stream: Stream,
@@ -56,6 +62,9 @@ pub(crate) struct WindowedQuery {
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
+    early: Early,
+    /// When results were last emitted early, by the engine's clock.
+    emitted_early: Duration,
     output: Stage,
     emitter: Emitter,
     ledger: Ledger,
@@ -92,14 +101,22 @@ impl WindowedQuery {
         }
         let mut states = states.unwrap_or_default().into_iter();
         let progress = ledger.progress(log)?;
-        let closed_us = progress.as_ref().map_or(NO_WATERMARK, |p| p.closed_us);
+        let start = Position { closed_us: NO_WATERMARK, settled_us: NO_WATERMARK };
+        let mut position = progress.as_ref().map_or(start, Progress::position);
+        if settings.emit.lateness_us == 0 {
+            // The text before this one may have allowed some.
+            position.settled_us = position.closed_us;
+        }
+        let openness = openness(settings.emit, &emitter);
         let now = clock.elapsed();
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
             partitions: Vec::new(),
             idle: vec![Idle { since: now }; stream.partitions() as usize],
-            operator: WindowOperator::new(Arc::clone(&aggregate), closed_us),
+            operator: WindowOperator::new(Arc::clone(&aggregate), openness, position),
+            early: settings.emit.early,
+            emitted_early: now,
             output,
             emitter,
             commit,
@@ -118,8 +135,8 @@ impl WindowedQuery {
             } else {
                 query.ledger.register(log, &query.stream, partition, &mut query.commit);
             }
-            let mut windows =
-                PartitionWindows::new(Arc::clone(&aggregate), event_time.delay_us, settings.checkpoint_rows);
+            let aggregate = Arc::clone(&aggregate);
+            let mut windows = PartitionWindows::new(aggregate, openness, event_time.delay_us, settings.checkpoint_rows);
             if let Some(state) = states.next().flatten() {
                 windows.restore(state);
             }
@@ -151,6 +168,7 @@ impl WindowedQuery {
             let read = self.step().await?;
             self.decide_idle();
             self.close_windows(self.watermark_us()).await?;
+            self.emit_changes().await?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
@@ -167,15 +185,20 @@ impl WindowedQuery {
 
     /// Reads again what came after the snapshots, up to where the progress had read.
     async fn replay(&mut self, progress: &Progress) -> Result<()> {
+        let settled_us = progress.position().settled_us;
         for (partition, until) in self.partitions.iter_mut().flatten().zip(&progress.next_offsets) {
             while partition.next_offset() < *until {
                 let step = partition.step(Some(*until)).await?;
                 if step.rows == 0 {
                     break;
                 }
-                partition.windows.forget(progress.closed_us);
+                partition.windows.forget(settled_us);
             }
-            partition.windows.forget(progress.closed_us);
+            partition.windows.forget(settled_us);
+            // At a pace of the clock something may not have been emitted; an early result may come twice.
+            if !matches!(self.early, Early::Every(_)) {
+                partition.windows.forget_changes()?;
+            }
         }
         Ok(())
     }
@@ -299,8 +322,8 @@ impl WindowedQuery {
         watermarks.min().unwrap_or(NO_WATERMARK)
     }
 
-    /// The rows of the next window that the watermark has passed.
-    fn close_next(&mut self, watermark_us: i64) -> Result<Option<RecordBatch>> {
+    /// The next result that the watermark lets out.
+    fn close_next(&mut self, watermark_us: i64) -> Result<Option<Closed>> {
         let mut windows: Vec<&mut PartitionWindows> =
             self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
         Ok(self.operator.close_next(&mut windows, watermark_us)?)
@@ -309,12 +332,44 @@ impl WindowedQuery {
     /// Closes what the watermark has passed.
     async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
         let mut emitted = 0;
-        while let Some(rows) = self.close_next(watermark_us)? {
+        while let Some(Closed { rows, is_correction }) = self.close_next(watermark_us)? {
             let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
-            emitted += self.emitter.emit(&rows, &mut self.commit)?;
+            emitted += match is_correction {
+                true => self.emitter.correct(&rows, &mut self.commit)?,
+                false => self.emitter.emit(&rows, &mut self.commit)?,
+            };
         }
         self.counters.add_out(emitted as u64);
         Ok(())
+    }
+
+    /// Emits groups that rows have changed, of windows that are open or take late rows, where the query asks for it now.
+    async fn emit_changes(&mut self) -> Result<()> {
+        let now = self.clock.elapsed();
+        if self.early_at().is_some_and(|at| at > now) {
+            return Ok(());
+        }
+        let mut windows: Vec<&mut PartitionWindows> =
+            self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
+        let changed = self.operator.changed(&mut windows)?;
+        let mut emitted = 0;
+        for rows in &changed {
+            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
+            emitted += self.emitter.emit(&rows, &mut self.commit)?;
+        }
+        if !changed.is_empty() {
+            self.emitted_early = now;
+        }
+        self.counters.add_out(emitted as u64);
+        Ok(())
+    }
+
+    /// When early results may be emitted again, by the engine's clock; `None` at any time.
+    fn early_at(&self) -> Option<Duration> {
+        match self.early {
+            Early::Every(interval) => Some(self.emitted_early + interval),
+            Early::Nothing | Early::OnUpdate => None,
+        }
     }
 
     /// Closes all windows: nothing more will come. The decision is journaled, so that rows of a later run are late for
@@ -330,6 +385,8 @@ impl WindowedQuery {
             }
             self.close_windows(end_us).await?;
         }
+        self.early = Early::Nothing;
+        self.emit_changes().await?;
         self.store(control).await.map(|_| ())
     }
 
@@ -340,7 +397,9 @@ impl WindowedQuery {
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
-        let progress = Progress { closed_us: self.operator.closed_us(), next_offsets };
+        let Position { closed_us, settled_us } = self.operator.position();
+        let settled_us = (settled_us != closed_us).then_some(settled_us);
+        let progress = Progress { closed_us, settled_us, next_offsets };
         self.ledger.store_progress(&progress, &mut commit);
         commit_when_possible(&self.log, commit, control).await
     }
@@ -351,7 +410,8 @@ impl WindowedQuery {
         let idle_at = self
             .idle_timeout
             .and_then(|timeout| self.idle.iter().map(|idle| idle.since + timeout).filter(|at| *at > now).min());
-        let timeout = idle_at.map(|at| at - now);
+        let early_at = self.early_at().filter(|at| *at > now);
+        let timeout = idle_at.into_iter().chain(early_at).min().map(|at| at - now);
         let rows = select_all(self.partitions.iter_mut().flatten().map(|task| task.wait().boxed()));
         tokio::select! {
             _ = rows => {}
@@ -371,6 +431,18 @@ impl WindowedQuery {
         self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
     }
+}
+
+/// How long windows take rows, and what is looked at meanwhile. An alert is told of the last result of a window only: what
+/// raises it must not depend on when rows arrive.
+fn openness(emit: Emit, emitter: &Emitter) -> Openness {
+    let previews = match (emitter, emit.early) {
+        (Emitter::Alert(_), _) => Previews::None,
+        (_, Early::OnUpdate | Early::Every(_)) => Previews::All,
+        (_, Early::Nothing) if emit.lateness_us > 0 => Previews::Late,
+        (_, Early::Nothing) => Previews::None,
+    };
+    Openness { lateness_us: emit.lateness_us, previews }
 }
 
 /// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns

@@ -92,6 +92,18 @@ impl Groups {
         Ok((keys, results))
     }
 
+    /// Adds the keys of a state without its values, and says which of its rows have one of the first `count` keys.
+    pub(crate) fn are_among(
+        &mut self,
+        aggregate: &WindowAggregate,
+        state: &RecordBatch,
+        count: usize,
+    ) -> Result<BooleanArray> {
+        let (keys, _) = state.columns().split_at(aggregate.key_schema().fields().len());
+        self.intern(state.num_rows(), keys)?;
+        Ok(self.indices.iter().map(|index| Some(*index < count)).collect())
+    }
+
     fn emit_keys(&mut self) -> Result<Vec<ArrayRef>> {
         match &mut self.values {
             Some(values) => values.emit(EmitTo::All),

@@ -1,9 +1,9 @@
 //! The windowed aggregate over all partitions of a stream.
 //!
 //! [`PartitionWindows`] takes the rows of one partition; partitions run side by side. [`WindowOperator`] closes
-//! windows: it merges the partitions' panes in partition order.
+//! windows: it merges the partitions' panes in partition order. What is emitted before and after is in `update.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
@@ -29,13 +29,46 @@ pub(crate) struct LateRow {
     pub(crate) watermark_us: i64,
 }
 
+/// How long windows take rows, and what can be seen of them meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Openness {
+    /// For so long after its end, by the watermark, a window takes rows and is corrected.
+    pub(crate) lateness_us: i64,
+    /// Which panes can be looked at before they are complete.
+    pub(crate) previews: Previews,
+}
+
+/// Panes that can be looked at before they are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Previews {
+    #[default]
+    None,
+    /// Those whose rows correct closed windows.
+    Late,
+    /// All.
+    All,
+}
+
+impl Openness {
+    fn has_preview(&self, key: PaneKey) -> bool {
+        match self.previews {
+            Previews::None => false,
+            Previews::Late => key.is_late(),
+            Previews::All => true,
+        }
+    }
+}
+
 /// One partition's open panes.
 #[derive(Debug)]
 pub(crate) struct PartitionWindows {
     aggregate: Arc<WindowAggregate>,
+    openness: Openness,
     /// How far event time has got.
     pub(crate) watermark: Watermark,
-    panes: BTreeMap<PaneKey, Pane>,
+    pub(super) panes: BTreeMap<PaneKey, Pane>,
+    /// Those of `panes` whose rows correct closed windows.
+    pub(super) late: BTreeSet<PaneKey>,
     next_offset: u64,
     next_checkpoint: u64,
     checkpoint_rows: u64,
@@ -55,12 +88,19 @@ pub(crate) struct PartitionState {
 }
 
 impl PartitionWindows {
-    pub(crate) fn new(aggregate: Arc<WindowAggregate>, delay_us: i64, checkpoint_rows: Option<u64>) -> Self {
+    pub(crate) fn new(
+        aggregate: Arc<WindowAggregate>,
+        openness: Openness,
+        delay_us: i64,
+        checkpoint_rows: Option<u64>,
+    ) -> Self {
         let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS);
         Self {
             aggregate,
+            openness,
             watermark: Watermark::new(delay_us),
             panes: BTreeMap::new(),
+            late: BTreeSet::new(),
             next_offset: 0,
             next_checkpoint: checkpoint_rows,
             checkpoint_rows,
@@ -72,7 +112,10 @@ impl PartitionWindows {
         self.watermark.advance_to(state.watermark_us);
         self.next_offset = state.next_offset;
         self.next_checkpoint = state.next_checkpoint;
-        self.panes = state.panes.into_iter().map(|(key, state)| (key, Pane::restored(state))).collect();
+        let openness = self.openness;
+        let panes = state.panes.into_iter();
+        self.panes = panes.map(|(key, state)| (key, Pane::restored(state, openness.has_preview(key)))).collect();
+        self.late = self.panes.keys().copied().filter(|key| key.is_late()).collect();
     }
 
     /// First offset whose row it has not taken.
@@ -95,6 +138,11 @@ impl PartitionWindows {
         &self.aggregate
     }
 
+    /// The same, to be held while the panes change.
+    pub(super) fn shared_aggregate(&self) -> Arc<WindowAggregate> {
+        Arc::clone(&self.aggregate)
+    }
+
     /// Takes the partition's next rows: `times` of all of them, `evaluated` being what the stage below left, with the
     /// index of each row among `times` in `row_of`. Returns the late ones.
     pub(crate) fn update(
@@ -105,9 +153,13 @@ impl PartitionWindows {
     ) -> Result<Vec<LateRow>> {
         let watermarks = self.watermark.observe(times);
         self.next_offset += times.len() as u64;
-        let (by_pane, late) = assign(self.aggregate.assigner, times, &watermarks, row_of);
+        let openness = self.openness;
+        let (by_pane, late) = assign(&self.aggregate.assigner, openness.lateness_us, times, &watermarks, row_of);
         for (key, indices) in by_pane {
-            let pane = self.panes.entry(key).or_default();
+            if key.is_late() {
+                self.late.insert(key);
+            }
+            let pane = self.panes.entry(key).or_insert_with(|| Pane::new(openness.has_preview(key)));
             if indices.len() == row_of.len() {
                 pane.update(&self.aggregate, row_of.len(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
             } else {
@@ -130,7 +182,8 @@ impl PartitionWindows {
         }
         // Only panes that this partition itself keeps open: whether an older one is still here depends on the others.
         let watermark_us = self.watermark.current_us();
-        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > watermark_us);
+        let passed_us = watermark_us.saturating_sub(self.openness.lateness_us);
+        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > passed_us);
         let groups: usize = open.map(|(_, state)| state.num_rows()).sum();
         self.next_checkpoint = self.next_offset + self.checkpoint_rows.max(4 * groups as u64);
         Ok(Some(PartitionState {
@@ -151,11 +204,11 @@ impl PartitionWindows {
         self.panes.values().map(Pane::bytes).sum()
     }
 
-    /// End of the next window after `closed_us` that has rows. A window ends after the start of each of its panes, so the
+    /// End of the next window after `closed_us` that has rows in time. A window ends after the start of each of its panes, so the
     /// panes from the earliest end found on cannot have an earlier one: only those of one window are looked at.
     fn next_end_us(&self, closed_us: i64) -> Option<i64> {
         let mut earliest: Option<i64> = None;
-        for key in self.panes.keys() {
+        for key in self.panes_from(self.aggregate.assigner.first_open_pane_us(closed_us)) {
             if earliest.is_some_and(|end_us| key.start_us >= end_us) {
                 break;
             }
@@ -165,6 +218,11 @@ impl PartitionWindows {
         earliest
     }
 
+    /// The panes that start at a time or later, in order.
+    pub(super) fn panes_from(&self, start_us: i64) -> impl Iterator<Item = &PaneKey> {
+        self.panes.range(first_key(start_us)..).map(|(key, _)| key)
+    }
+
     /// End of the last window over its rows.
     pub(crate) fn last_end_us(&self) -> Option<i64> {
         self.panes.keys().next_back().map(|key| self.aggregate.assigner.last_end_us(key.start_us))
@@ -172,30 +230,41 @@ impl PartitionWindows {
 
     /// The panes that count for the window that ends at `end_us`, in order.
     fn covering(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
-        let assigner = self.aggregate.assigner;
-        let from = |start_us: i64| PaneKey { start_us, first_end_us: i64::MIN };
-        let inside = self.panes.range(from(assigner.window_start_us(end_us))..from(end_us));
-        inside.map(|(key, _)| *key).filter(move |key| assigner.covers(*key, end_us))
+        let assigner = &self.aggregate.assigner;
+        self.panes_of(end_us).filter(move |key| assigner.covers(*key, end_us))
     }
 
-    /// Drops the panes whose windows are all closed. A replay passes windows that were closed in an earlier life before
-    /// its own watermark does; their panes stay until then, as they did the first time.
-    pub(crate) fn forget(&mut self, closed_us: i64) {
-        let assigner = self.aggregate.assigner;
-        let passed_us = closed_us.min(self.watermark.current_us());
+    /// All panes of the window that ends at `end_us`, in order.
+    pub(super) fn panes_of(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
+        let start_us = self.aggregate.assigner.window_start_us(end_us);
+        self.panes.range(first_key(start_us)..first_key(end_us)).map(|(key, _)| *key)
+    }
+
+    /// Drops the panes whose windows take no rows any more. A replay passes windows that were closed in an earlier life
+    /// before its own watermark does; their panes stay until then, as they did the first time.
+    pub(crate) fn forget(&mut self, settled_us: i64) {
+        let assigner = &self.aggregate.assigner;
+        let passed_us = settled_us.min(self.watermark.current_us().saturating_sub(self.openness.lateness_us));
         while let Some(first) = self.panes.first_entry()
             && assigner.last_end_us(first.key().start_us) <= passed_us
         {
+            self.late.remove(first.key());
             first.remove();
         }
     }
+}
+
+/// The first key that a pane of this start may have.
+fn first_key(start_us: i64) -> PaneKey {
+    PaneKey { start_us, first_end_us: i64::MIN, on_time_end_us: i64::MIN }
 }
 
 type RowsByPane = Vec<(PaneKey, Vec<u32>)>;
 
 /// Sorts the rows that the stage left into panes, in their order, and finds the late ones.
 fn assign(
-    assigner: Assigner,
+    assigner: &Assigner,
+    lateness_us: i64,
     times: &TimestampMicrosecondArray,
     watermarks: &[i64],
     row_of: &UInt32Array,
@@ -205,6 +274,7 @@ fn assign(
     let mut position_of: HashMap<PaneKey, usize> = HashMap::new();
     let mut late: Vec<LateRow> = Vec::new();
     let mut current = 0;
+    let mut pane_end_us = i64::MIN;
     // A join may have made several rows of a late one; it is late once.
     let mut add_late = |row: LateRow| {
         if late.last() != Some(&row) {
@@ -218,7 +288,16 @@ fn assign(
             add_late(LateRow { row: *row, watermark_us });
             continue;
         }
-        match assigner.assign(times.value(at), watermark_us) {
+        // The watermark only rises: while it has passed no end that the pane's key names, the key stays.
+        if let Some((key, indices)) = by_pane.get_mut(current)
+            && (key.start_us..pane_end_us).contains(&times.value(at))
+            && watermark_us < key.on_time_end_us
+            && watermark_us.saturating_sub(lateness_us) < key.first_end_us
+        {
+            indices.push(index as u32);
+            continue;
+        }
+        match assigner.assign(times.value(at), watermark_us, lateness_us) {
             Assignment::Uncovered => {}
             Assignment::Late => add_late(LateRow { row: *row, watermark_us }),
             Assignment::Pane(key) => {
@@ -227,6 +306,7 @@ fn assign(
                         by_pane.push((key, Vec::new()));
                         by_pane.len() - 1
                     });
+                    pane_end_us = assigner.pane_end_us(key.start_us);
                 }
                 by_pane[current].1.push(index as u32);
             }
@@ -256,48 +336,117 @@ fn taken(evaluated: &Evaluated, indices: &UInt32Array) -> Result<Evaluated> {
     })
 }
 
+/// A result of a window.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// One row per group.
+    pub(crate) rows: RecordBatch,
+    /// Whether it takes the place of an earlier one: late rows have changed these groups.
+    pub(crate) is_correction: bool,
+}
+
+/// How far windows were closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// Windows that end here or before have had their first result.
+    pub(crate) closed_us: i64,
+    /// Windows that end here or before take no rows any more.
+    pub(crate) settled_us: i64,
+}
+
+impl Position {
+    fn advance(&mut self, closed_us: i64, settled_us: i64) {
+        self.closed_us = self.closed_us.max(closed_us);
+        self.settled_us = self.settled_us.max(settled_us);
+    }
+}
+
 /// Closes windows over all partitions.
 #[derive(Debug)]
 pub(crate) struct WindowOperator {
-    aggregate: Arc<WindowAggregate>,
-    closed_us: i64,
+    pub(super) aggregate: Arc<WindowAggregate>,
+    pub(super) openness: Openness,
+    pub(super) position: Position,
+    /// What was closed when changes were last looked for.
+    pub(super) looked_us: i64,
+    /// What the last window of a stretch held, where windows cumulate.
+    running: Option<Running>,
+}
+
+/// The state of a cumulating window; the next one of its stretch adds to it.
+#[derive(Debug)]
+struct Running {
+    start_us: i64,
+    end_us: i64,
+    state: RecordBatch,
 }
 
 impl WindowOperator {
-    /// `closed_us`: windows that end there or before were emitted in an earlier life.
-    pub(crate) fn new(aggregate: Arc<WindowAggregate>, closed_us: i64) -> Self {
-        Self { aggregate, closed_us }
+    /// What was emitted in an earlier life, up to `position`, is not emitted again.
+    pub(crate) fn new(aggregate: Arc<WindowAggregate>, openness: Openness, position: Position) -> Self {
+        Self { aggregate, openness, position, looked_us: position.closed_us, running: None }
     }
 
-    /// All windows that end here or before are closed.
-    pub(crate) fn closed_us(&self) -> i64 {
-        self.closed_us
+    /// How far windows were closed.
+    pub(crate) fn position(&self) -> Position {
+        self.position
     }
 
-    /// Closes the next window that ends at or before the watermark: its rows in key order. `None` when there is none.
+    /// The next result that the watermark lets out: the first one of a window that ends at or before it, or the last one
+    /// of a window that late rows have corrected and that takes no more; each in key order. `None` when there is none.
     pub(crate) fn close_next(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
         watermark_us: i64,
-    ) -> Result<Option<RecordBatch>> {
-        let next = partitions.iter().filter_map(|p| p.next_end_us(self.closed_us)).min();
-        let Some(end_us) = next.filter(|end| *end <= watermark_us) else {
-            self.closed_us = self.closed_us.max(watermark_us);
-            return Ok(None);
+    ) -> Result<Option<Closed>> {
+        let lateness_us = self.openness.lateness_us;
+        let first_us = partitions.iter().filter_map(|p| p.next_end_us(self.position.closed_us)).min();
+        let corrected_us = match lateness_us {
+            0 => None,
+            _ => partitions.iter().filter_map(|p| p.next_corrected_end_us(self.position.settled_us)).min(),
         };
-        let groups = self.merged(partitions, end_us)?;
-        self.closed_us = end_us;
+        // In the order of the watermarks that let them out.
+        let first = first_us.map(|end_us| (end_us, false));
+        let corrected = corrected_us.map(|end_us| (end_us.saturating_add(lateness_us), true));
+        let next = first.into_iter().chain(corrected).min().filter(|(due_us, _)| *due_us <= watermark_us);
+        let closed = match next {
+            None => {
+                self.position.advance(watermark_us, watermark_us.saturating_sub(lateness_us));
+                None
+            }
+            Some((end_us, false)) => {
+                let groups = self.merged(partitions, end_us)?;
+                // Corrections that are due at the same time come after it.
+                let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
+                self.position.advance(end_us, before_us);
+                Some(Closed { rows: self.output(end_us, groups)?, is_correction: false })
+            }
+            Some((due_us, true)) => {
+                let end_us = due_us - lateness_us;
+                let rows = self.settled(partitions, end_us)?;
+                self.position.advance(i64::MIN, end_us);
+                Some(Closed { rows, is_correction: true })
+            }
+        };
         for partition in partitions.iter_mut() {
-            partition.forget(end_us);
+            partition.forget(self.position.settled_us);
         }
-        let (keys, results) = groups.into_results()?;
-        let (keys, results) = in_key_order(keys, results)?;
-        self.aggregate.output(end_us, &keys, results).map(Some)
+        Ok(closed)
     }
 
-    fn merged(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+    /// The rows of a window, in key order.
+    pub(super) fn output(&self, end_us: i64, groups: Groups) -> Result<RecordBatch> {
+        let (keys, results) = groups.into_results()?;
+        let (keys, results) = in_key_order(keys, results)?;
+        self.aggregate.output(end_us, &keys, results)
+    }
+
+    fn merged(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+        if self.aggregate.assigner.is_cumulating() {
+            return self.cumulated(partitions, end_us);
+        }
         let aggregate = &self.aggregate;
-        let assigner = aggregate.assigner;
+        let assigner = &aggregate.assigner;
         let covering: Vec<(usize, PaneKey)> =
             partitions.iter().enumerate().flat_map(|(n, p)| p.covering(end_us).map(move |key| (n, key))).collect();
         // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
@@ -306,6 +455,7 @@ impl WindowOperator {
         if let [(n, key)] = covering[..]
             && assigner.is_tumbling()
             && partitions.len() == 1
+            && self.openness.lateness_us == 0
         {
             let pane = partitions[n].panes.remove(&key).expect("listed above");
             match pane.into_uncut() {
@@ -318,6 +468,42 @@ impl WindowOperator {
             let pane = partitions[n].panes.get_mut(&key).expect("listed above");
             groups.merge(aggregate, pane.cut(aggregate)?)?;
         }
+        Ok(groups)
+    }
+}
+
+/// Windows that cumulate.
+impl WindowOperator {
+    /// A window of a stretch: the state of the one before it and the panes that are new in it. A pane is new in the first
+    /// window in whose result it is, so that the same is merged in the same order also where the windows before were closed in an
+    /// earlier life.
+    fn cumulated(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
+        let aggregate = &self.aggregate;
+        let start_us = aggregate.assigner.window_start_us(end_us);
+        let before = self.running.take().filter(|running| running.start_us == start_us && running.end_us < end_us);
+        let mut state = before.as_ref().map(|running| running.state.clone());
+        let merged_us = before.map_or(i64::MIN, |running| running.end_us);
+        let mut fresh: Vec<(i64, usize, PaneKey)> = Vec::new();
+        for (n, partition) in partitions.iter().enumerate() {
+            let panes = partition.covering(end_us).filter(|key| key.on_time_end_us > merged_us);
+            fresh.extend(panes.map(|key| (key.on_time_end_us, n, key)));
+        }
+        fresh.sort_unstable();
+        for panes in fresh.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let mut groups = Groups::new(aggregate)?;
+            if let Some(state) = &state {
+                groups.merge(aggregate, state)?;
+            }
+            for (_, n, key) in panes {
+                let pane = partitions[*n].panes.get_mut(key).expect("listed above");
+                groups.merge(aggregate, pane.cut(aggregate)?)?;
+            }
+            state = Some(groups.into_state(aggregate)?);
+        }
+        let state = state.expect("a window is closed because a pane counts for it");
+        let mut groups = Groups::new(aggregate)?;
+        groups.merge(aggregate, &state)?;
+        self.running = Some(Running { start_us, end_us, state });
         Ok(groups)
     }
 }

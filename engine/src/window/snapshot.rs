@@ -36,6 +36,9 @@ struct Header {
 struct PaneHeader {
     start_us: i64,
     first_end_us: i64,
+    /// As `first_end_us` where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on_time_end_us: Option<i64>,
     bytes: usize,
 }
 
@@ -62,7 +65,12 @@ fn encode(state: &PartitionState) -> Result<Vec<u8>> {
         let mut writer = StreamWriter::try_new(&mut body, &rows.schema())?;
         writer.write(rows)?;
         writer.finish()?;
-        panes.push(PaneHeader { start_us: key.start_us, first_end_us: key.first_end_us, bytes: body.len() - before });
+        panes.push(PaneHeader {
+            start_us: key.start_us,
+            first_end_us: key.first_end_us,
+            on_time_end_us: key.is_late().then_some(key.on_time_end_us),
+            bytes: body.len() - before,
+        });
     }
     let header = Header {
         next_offset: state.next_offset,
@@ -109,7 +117,8 @@ fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionS
             return Err((format!("a pane of {} bytes", pane.bytes), format!("{} bytes left", body.len())));
         };
         body = rest;
-        let key = PaneKey { start_us: pane.start_us, first_end_us: pane.first_end_us };
+        let PaneHeader { start_us, first_end_us, on_time_end_us, .. } = pane;
+        let key = PaneKey { start_us, first_end_us, on_time_end_us: on_time_end_us.unwrap_or(first_end_us) };
         let Some(rows) = decode_pane(stream, aggregate)? else { return Ok(None) };
         panes.push((key, rows));
     }

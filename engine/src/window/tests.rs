@@ -104,6 +104,106 @@ async fn a_pane_that_was_cut_takes_more_rows() {
     assert_eq!(floats(&groups.into_results().unwrap().1), [Some(5.0), Some(2.0)]);
 }
 
+/// Two partitions of `count(v)` per key in windows of ten seconds, and the operator over them.
+struct Script {
+    partitions: [PartitionWindows; 2],
+    operator: WindowOperator,
+}
+
+impl Script {
+    async fn new(openness: Openness) -> Self {
+        let aggregate = Arc::new(aggregate("key, count(v) AS n", "key,").await);
+        let partition = || PartitionWindows::new(Arc::clone(&aggregate), openness, 0, None);
+        let start = Position { closed_us: i64::MIN, settled_us: i64::MIN };
+        let partitions = [partition(), partition()];
+        Self { partitions, operator: WindowOperator::new(aggregate, openness, start) }
+    }
+
+    /// A row at a second; whether it was late for all windows.
+    fn row(&mut self, partition: usize, key: &str, second: i64) -> bool {
+        let (keys, arguments) = columns(&[Some(key)], &[Some(1.0)]);
+        let evaluated = Evaluated { keys, arguments, filters: vec![None] };
+        let times = vec![second * 1_000_000].into();
+        !self.partitions[partition].update(&times, &evaluated, &vec![0].into()).unwrap().is_empty()
+    }
+
+    /// What the watermark lets out, then what has changed besides.
+    fn results(&mut self) -> Vec<String> {
+        let watermark_us = self.partitions.iter().map(|p| p.watermark.current_us()).min().unwrap();
+        let mut partitions: Vec<&mut PartitionWindows> = self.partitions.iter_mut().collect();
+        let mut found = Vec::new();
+        while let Some(Closed { rows, is_correction }) =
+            self.operator.close_next(&mut partitions, watermark_us).unwrap()
+        {
+            let word = if is_correction { "last" } else { "first" };
+            found.push(format!("{word} {}", shown(&rows)));
+        }
+        let changed = self.operator.changed(&mut partitions).unwrap();
+        found.extend(changed.iter().map(|rows| format!("changed {}", shown(rows))));
+        found
+    }
+}
+
+/// Start of the window and count per key.
+fn shown(rows: &RecordBatch) -> String {
+    let starts = rows.column(1).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+    let keys = rows.column(0).as_string::<i32>().iter().map(Option::unwrap);
+    let counts = rows.column(3).as_primitive::<Int64Type>().values();
+    let groups: Vec<String> = keys.zip(counts).map(|(key, count)| format!("{key}={count}")).collect();
+    format!("{}: {}", starts.value(0) / 1_000_000, groups.join(" "))
+}
+
+#[tokio::test]
+async fn late_rows_correct_a_window_until_its_lateness_has_passed() {
+    let mut script = Script::new(Openness { lateness_us: 20_000_000, previews: Previews::Late }).await;
+    script.row(0, "a", 1);
+    script.row(0, "a", 15);
+    // Late in its own partition, while the other one has not closed the window.
+    assert!(!script.row(0, "a", 2));
+    script.row(1, "b", 3);
+    assert_eq!(script.results(), Vec::<String>::new());
+    script.row(1, "b", 12);
+    assert_eq!(script.results(), ["first 0: a=1 b=1", "changed 0: a=2"]);
+    assert_eq!(script.results(), Vec::<String>::new());
+    assert!(!script.row(1, "b", 4) && !script.row(1, "c", 5));
+    assert_eq!(script.results(), ["changed 0: b=2 c=1"]);
+    // In its own partition the lateness has passed, in the other it has not.
+    script.row(0, "a", 30);
+    assert!(script.row(0, "a", 6));
+    assert!(!script.row(1, "c", 7));
+    assert_eq!(script.results(), ["changed 0: c=2"]);
+    script.row(1, "b", 31);
+    assert_eq!(script.results(), ["first 10: a=1 b=1", "last 0: a=2 b=2 c=2"]);
+    assert_eq!(script.partitions.iter().map(PartitionWindows::open_panes).sum::<usize>(), 4);
+}
+
+#[tokio::test]
+async fn without_previews_a_correction_comes_once_and_last() {
+    let mut script = Script::new(Openness { lateness_us: 20_000_000, previews: Previews::None }).await;
+    for partition in 0..2 {
+        script.row(partition, "a", 1);
+        script.row(partition, "a", 12);
+        script.row(partition, "a", 2);
+    }
+    assert_eq!(script.results(), ["first 0: a=2"]);
+    script.row(0, "b", 30);
+    script.row(1, "b", 30);
+    assert_eq!(script.results(), ["first 10: a=2", "last 0: a=4"]);
+}
+
+#[tokio::test]
+async fn open_windows_show_what_has_changed() {
+    let mut script = Script::new(Openness { lateness_us: 0, previews: Previews::All }).await;
+    script.row(0, "a", 1);
+    script.row(1, "b", 11);
+    assert_eq!(script.results(), ["changed 0: a=1", "changed 10: b=1"]);
+    script.row(1, "a", 12);
+    assert_eq!(script.results(), ["changed 10: a=1"]);
+    script.row(0, "c", 13);
+    assert_eq!(script.results(), ["first 0: a=1", "changed 10: c=1"]);
+    assert_eq!(script.results(), Vec::<String>::new());
+}
+
 async fn state(aggregate: &WindowAggregate, keyed: bool) -> PartitionState {
     let mut panes = Vec::new();
     for n in 0..3 {
@@ -113,7 +213,11 @@ async fn state(aggregate: &WindowAggregate, keyed: bool) -> PartitionState {
         let filters: Vec<_> = arguments.iter().map(|_| None).collect();
         pane.update(aggregate, 2, &keys, &arguments, &filters).unwrap();
         let start_us = i64::from(n) * 10_000_000 - 10_000_000;
-        let key = assign::PaneKey { start_us, first_end_us: start_us + 10_000_000 };
+        let key = assign::PaneKey {
+            start_us,
+            first_end_us: start_us + 10_000_000,
+            on_time_end_us: if n == 1 { i64::MAX } else { start_us + 10_000_000 },
+        };
         panes.push((key, pane.cut(aggregate).unwrap().clone()));
     }
     PartitionState { next_offset: 42, next_checkpoint: 99, watermark_us: -7, panes }

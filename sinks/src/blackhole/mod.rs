@@ -14,6 +14,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "takes every row and keeps none",
     guarantee: Guarantee::Idempotent,
     accepts: Accepts::Rows,
+    takes_updates: true,
     options: &[],
     check: |_, _| Vec::new(),
     open: |_| Ok(Box::new(BlackholeSink)),

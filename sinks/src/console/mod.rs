@@ -14,6 +14,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "one JSON object a line on standard output",
     guarantee: Guarantee::AtLeastOnce,
     accepts: Accepts::Rows,
+    takes_updates: true,
     options: &[],
     check: |_, _| Vec::new(),
     open: |context| Ok(Box::new(ConsoleSink::new(context.name, std::io::stdout()))),

@@ -15,6 +15,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "a Delta table that DuckDB, Spark and warehouses read",
     guarantee: Guarantee::ExactlyOnce,
     accepts: Accepts::Rows,
+    takes_updates: false,
     options: options::OPTIONS,
     check: options::check,
     open: |context| Ok(Box::new(sink::DeltaSink::open(context)?)),

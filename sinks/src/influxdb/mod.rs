@@ -15,6 +15,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "points in InfluxDB 1 or 2, or whatever takes line protocol over HTTP",
     guarantee: Guarantee::Idempotent,
     accepts: Accepts::Rows,
+    takes_updates: true,
     options: options::OPTIONS,
     check: options::check,
     open: |context| Ok(Box::new(sink::InfluxSink::open(context)?)),

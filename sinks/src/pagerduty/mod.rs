@@ -16,6 +16,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "incidents in PagerDuty (Events API v2)",
     guarantee: Guarantee::Idempotent,
     accepts: Accepts::Alerts,
+    takes_updates: false,
     options: options::OPTIONS,
     check: options::check,
     open: |context| Ok(Box::new(sink::PagerDutySink::open(context)?)),

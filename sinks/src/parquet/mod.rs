@@ -14,6 +14,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "Parquet files in folders",
     guarantee: Guarantee::Idempotent,
     accepts: Accepts::Rows,
+    takes_updates: false,
     options: options::OPTIONS,
     check: options::check,
     open: |context| Ok(Box::new(sink::ParquetSink::open(context)?)),

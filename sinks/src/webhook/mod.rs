@@ -15,6 +15,7 @@ pub(crate) static CONNECTOR: Connector = Connector {
     summary: "one signed HTTP POST a row or alert event (Standard Webhooks)",
     guarantee: Guarantee::AtLeastOnce,
     accepts: Accepts::Rows,
+    takes_updates: false,
     options: options::OPTIONS,
     check: options::check,
     open: |context| Ok(Box::new(sink::WebhookSink::open(context)?)),

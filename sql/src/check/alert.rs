@@ -53,7 +53,10 @@ impl Checker {
         let severity = alert.severity.as_ref().map(|clause| self.text(statement, clause, &plan));
         let summary = alert.summary.as_ref().map(|clause| self.text(statement, clause, &plan));
         let shape = self.shape(statement, &alert.query, &plan);
-        let (Some(shape), Some(raise), Some(time), true) = (shape, raise, time, self.errors() == before) else {
+        let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
+        let (Some(shape), Some(emit), Some(raise), Some(time), true) =
+            (shape, emit, raise, time, self.errors() == before)
+        else {
             return;
         };
         let name = normalized(&alert.name);
@@ -62,6 +65,7 @@ impl Checker {
             sink: normalized(&alert.sink),
             plan,
             shape,
+            emit,
             key,
             time,
             raise,

@@ -35,6 +35,7 @@ impl Checker {
     pub(super) fn view(&mut self, statement: &Statement, files: &[SourceFile]) {
         let Kind::View(view) = &statement.kind else { return };
         let name = normalized(&view.name);
+        self.no_emit_in_view(statement, &view.query);
         let plan = self.plan(statement, &view.query).filter(|plan| self.distinct_columns(statement, &view.query, plan));
         let Some(plan) = plan else {
             self.broken.insert(name);
@@ -120,6 +121,11 @@ impl Checker {
             return;
         }
         let Some(shape) = self.shape(statement, body, &plan) else { return };
+        let Some((emit, emit_span)) = self.emit(statement, body, &shape) else { return };
+        if matches!(target, Target::Stream(_)) && emit.has_updates() {
+            self.no_updates(emit_span, "a stream keeps every row that was written to it");
+            return;
+        }
         let (Target::Stream(into) | Target::Sink(into)) = &target;
         if self.broken.contains(into) {
             return;
@@ -127,7 +133,8 @@ impl Checker {
         let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
         let name = if before == 0 { into.clone() } else { format!("{into}#{}", before + 1) };
         let span = statement.span(statement.at);
-        self.pipeline.queries.push(QueryDef { name, target, plan, shape, span, sql: statement.sql.clone() });
+        let sql = statement.sql.clone();
+        self.pipeline.queries.push(QueryDef { name, target, plan, shape, emit, emit_span, span, sql });
     }
 
     /// The shape of a continuous query, its mistakes reported.

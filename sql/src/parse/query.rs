@@ -3,11 +3,10 @@
 use sqlparser::tokenizer::{Span as At, Token, TokenWithSpan};
 
 use super::options::with_options;
+use super::window::plain_window_calls;
 use super::{Parsed, Words, parser};
-use crate::ast::{Body, CreateSink, CreateView, Insert};
-use crate::codes;
+use crate::ast::{Body, Clause, CreateSink, CreateView, EmitClause, EmitClauses, Insert};
 use crate::lex::is_word;
-use crate::relation::{LATER_WINDOWS, WINDOWS};
 
 /// After `INSERT`.
 pub(super) fn insert(words: &mut Words<'_>) -> Parsed<Insert> {
@@ -46,8 +45,7 @@ pub(super) fn body(words: &mut Words<'_>) -> Parsed<Body> {
     let start = words.start();
     let rest = rest(words);
     let trailer = trailer_start(&rest);
-    let query_tokens = without_flink_table(&rest[..trailer]);
-    refuse_time_zones(words, &query_tokens)?;
+    let query_tokens = plain_window_calls(&rest[..trailer]);
     let mut query_parser = parser(&query_tokens);
     let query = query_parser.parse_query()?;
     words.bounded(&query, start)?;
@@ -56,8 +54,8 @@ pub(super) fn body(words: &mut Words<'_>) -> Parsed<Body> {
     // On with the words behind the query, which are not part of SQL.
     let read = rest.iter().position(|token| token.span == left.span).unwrap_or(trailer);
     (0..read).for_each(|_| words.parser.advance_token());
-    trailers(words)?;
-    Ok(Body { query, at })
+    let emit = trailers(words)?;
+    Ok(Body { query, at, emit })
 }
 
 fn rest(words: &Words<'_>) -> Vec<TokenWithSpan> {
@@ -84,74 +82,35 @@ fn trailer_start(tokens: &[TokenWithSpan]) -> usize {
     tokens.len()
 }
 
-/// `EMIT ON WINDOW CLOSE` is what happens anyway; the others are not built yet.
-fn trailers(words: &mut Words<'_>) -> Parsed<()> {
+/// `EMIT …` and `ALLOW LATENESS …`, in any order.
+fn trailers(words: &mut Words<'_>) -> Parsed<EmitClauses> {
+    let mut clauses = EmitClauses::default();
     loop {
         let start = words.start();
-        if words.take_all(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
-            continue;
-        }
-        let (code, message) = if words.take_all(&["EMIT", "ON", "UPDATE"]) {
-            (codes::SOON_EMIT, "EMIT ON UPDATE is not supported yet")
-        } else if words.take_all(&["EMIT", "EVERY"]) {
-            words.clause()?;
-            (codes::SOON_EMIT, "EMIT EVERY is not supported yet")
-        } else if words.take_all(&["ALLOW", "LATENESS"]) {
-            words.clause()?;
-            (codes::SOON_LATENESS, "ALLOW LATENESS is not supported yet")
-        } else if words.is("EMIT") {
-            return Err(words
-                .unexpected("expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'")
-                .into());
+        if words.is("EMIT") {
+            words.once(&clauses.emit, "EMIT")?;
+            clauses.emit = Some(if words.take_all(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
+                EmitClause::OnWindowClose
+            } else if words.take_all(&["EMIT", "ON", "UPDATE"]) {
+                EmitClause::OnUpdate(words.since(start))
+            } else if words.take_all(&["EMIT", "EVERY"]) {
+                let Clause { expr, .. } = words.clause()?;
+                EmitClause::Every(Box::new(Clause { expr, at: words.since(start) }))
+            } else {
+                let expected = "expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'";
+                return Err(words.unexpected(expected).into());
+            });
+        } else if words.is_all(&["ALLOW", "LATENESS"]) {
+            words.once(&clauses.lateness, "ALLOW LATENESS")?;
+            words.take_all(&["ALLOW", "LATENESS"]);
+            let Clause { expr, .. } = words.clause()?;
+            clauses.lateness = Some(Clause { expr, at: words.since(start) });
         } else {
-            return Ok(());
-        };
-        let hint = match code.id {
-            id if id == codes::SOON_EMIT.id => "without it, a window's result is emitted once, when the window closes",
-            _ => "rows that come too late are kept and can be queried as late.<stream>",
-        };
-        let diagnostic = words.diagnostic(code, words.since(start), message).hint(hint);
-        words.note(diagnostic);
+            return Ok(clauses);
+        }
     }
 }
 
 fn word(token: Option<&TokenWithSpan>, expected: &str) -> bool {
     token.is_some_and(|token| is_word(token, expected))
-}
-
-/// Whether the `n`th token opens the arguments of a window function.
-fn opens_window(tokens: &[TokenWithSpan], n: usize) -> bool {
-    tokens[n].token == Token::LParen
-        && n > 0
-        && WINDOWS.iter().chain(&LATER_WINDOWS).any(|window| word(tokens.get(n - 1), window))
-}
-
-/// Flink's `TUMBLE(TABLE readings, …)` and `TUMBLE(DATA => TABLE readings, …)`: the word says nothing, SQL stumbles on it.
-pub(crate) fn without_flink_table(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let mut out = Vec::with_capacity(tokens.len());
-    for (n, token) in tokens.iter().enumerate() {
-        let first_argument = n > 0 && opens_window(tokens, n - 1);
-        let named_data = n > 2
-            && tokens[n - 1].token == Token::RArrow
-            && word(tokens.get(n - 2), "DATA")
-            && opens_window(tokens, n - 3);
-        let before_name = matches!(tokens.get(n + 1).map(|next| &next.token), Some(Token::Word(_)));
-        if !((first_argument || named_data) && before_name && word(Some(token), "TABLE")) {
-            out.push(token.clone());
-        }
-    }
-    out
-}
-
-/// `TUMBLE(…, TIME ZONE 'Europe/Berlin')`
-fn refuse_time_zones(words: &Words<'_>, tokens: &[TokenWithSpan]) -> Parsed<()> {
-    for n in 1..tokens.len().saturating_sub(1) {
-        if tokens[n - 1].token == Token::Comma && word(tokens.get(n), "TIME") && word(tokens.get(n + 1), "ZONE") {
-            let at = At::new(tokens[n].span.start, tokens[n + 1].span.end);
-            let message = "windows aligned to a time zone are not supported yet";
-            let diagnostic = words.diagnostic(codes::SOON_TIME_ZONE, at, message);
-            return Err(diagnostic.hint("windows are aligned to UTC; an offset shifts them").into());
-        }
-    }
-    Ok(())
 }

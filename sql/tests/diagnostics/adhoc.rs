@@ -126,7 +126,7 @@ fn mistakes_are_shown() {
       |
     1 | SELECT temprature FROM TUMBLE(readings, ts, INTERVAL '1 month')
       |                                             ^^^^^^^^^^^^^^^^^^
-      = help: months and years differ in length: write it in days, hours, minutes or seconds
+      = help: months and years differ in length: add a TIME ZONE, such as TIME ZONE 'UTC', for those of its calendar
     "#);
     insta::assert_snapshot!(planned("SELECT temprature FROM late.reading"), @r#"
     error[TC0101]: no table "late.reading"

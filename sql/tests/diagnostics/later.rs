@@ -4,21 +4,13 @@ use super::found;
 
 #[test]
 fn later_windows() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM CUMULATE(TABLE readings, DESCRIPTOR(ts), INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start, window_end;
-INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME ZONE 'Europe/Berlin') GROUP BY window_start, window_end;"), @r#"
-    error[TC0901]: CUMULATE is not supported yet
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;"), @r#"
+    error[TC0901]: COUNT_WINDOW is not supported yet
      --> p.sql:1:44
       |
-    1 | INSERT INTO metrics SELECT window_end FROM CUMULATE(TABLE readings, DESCRIPTOR(ts), INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start, window_end;
-      |                                            ^^^^^^^^
-      = help: TUMBLE, HOP and SESSION are
-
-    error[TC0910]: windows aligned to a time zone are not supported yet
-     --> p.sql:2:83
-      |
-    2 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME ZONE 'Europe/Berlin') GROUP BY window_start, window_end;
-      |                                                                                   ^^^^^^^^^
-      = help: windows are aligned to UTC; an offset shifts them
+    1 | INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;
+      |                                            ^^^^^^^^^^^^
+      = help: TUMBLE, HOP, CUMULATE and SESSION are
     "#);
 }
 
@@ -46,40 +38,6 @@ CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');"), @r#"
     3 | CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');
       |                                                       ^^^^^^^
       = help: csv, json and parquet files are
-    "#);
-}
-
-#[test]
-fn later_clauses() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
-INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-INSERT INTO metrics SELECT * FROM readings EMIT ON CLOSE;"), @r#"
-    error[TC0903]: EMIT ON UPDATE is not supported yet
-     --> p.sql:1:44
-      |
-    1 | INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
-      |                                            ^^^^^^^^^^^^^^
-      = help: without it, a window's result is emitted once, when the window closes
-
-    error[TC0903]: EMIT EVERY is not supported yet
-     --> p.sql:2:44
-      |
-    2 | INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-      |                                            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: without it, a window's result is emitted once, when the window closes
-
-    error[TC0904]: ALLOW LATENESS is not supported yet
-     --> p.sql:2:75
-      |
-    2 | INSERT INTO metrics SELECT * FROM readings EMIT EVERY INTERVAL '1 second' ALLOW LATENESS INTERVAL '1 minute';
-      |                                                                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: rows that come too late are kept and can be queried as late.<stream>
-
-    error[TC0002]: expected EMIT ON WINDOW CLOSE, EMIT ON UPDATE or EMIT EVERY INTERVAL '…'
-     --> p.sql:3:44
-      |
-    3 | INSERT INTO metrics SELECT * FROM readings EMIT ON CLOSE;
-      |                                            ^^^^ found EMIT
     "#);
 }
 

@@ -14,35 +14,35 @@ INSERT INTO metrics SELECT window_end FROM TUMBLE('readings', ts, INTERVAL '1 se
       |
     1 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts) GROUP BY window_start, window_end;
       |                                            ^^^^^^
-      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])
+      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
 
     error[TC0401]: HOP needs its size
      --> p.sql:2:44
       |
     2 | INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '1 second') GROUP BY window_start, window_end;
       |                                            ^^^
-      = help: write HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'])
+      = help: write HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
 
     error[TC0401]: TUMBLE has no argument SLIDE
      --> p.sql:3:44
       |
     3 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, SLIDE => INTERVAL '1 second') GROUP BY window_start, window_end;
       |                                            ^^^^^^
-      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])
+      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
 
     error[TC0401]: the time of a window is a column of its input
      --> p.sql:4:61
       |
     4 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, upper(status), INTERVAL '1 second') GROUP BY window_start, window_end;
       |                                                             ^^^^^^^^^^^^^
-      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])
+      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
 
     error[TC0401]: the input of a window is a stream, a view or a subquery in parentheses
      --> p.sql:5:51
       |
     5 | INSERT INTO metrics SELECT window_end FROM TUMBLE('readings', ts, INTERVAL '1 second') GROUP BY window_start, window_end;
       |                                                   ^^^^^^^^^^
-      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])
+      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
     "#);
 }
 
@@ -56,7 +56,7 @@ INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '0 seconds
       |
     1 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 month') GROUP BY window_start, window_end;
       |                                                                 ^^^^^^^^^^^^^^^^^^
-      = help: months and years differ in length: write it in days, hours, minutes or seconds
+      = help: months and years differ in length: add a TIME ZONE, such as TIME ZONE 'UTC', for those of its calendar
 
     error[TC0402]: the size of TUMBLE is not a fixed interval
      --> p.sql:2:65
@@ -70,6 +70,101 @@ INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '0 seconds
       |
     3 | INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '0 seconds', INTERVAL '1 minute') GROUP BY window_start, window_end;
       |                                                              ^^^^^^^^^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn cumulate() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '4 seconds', INTERVAL '10 seconds') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, SLIDE => INTERVAL '1 minute', SIZE => INTERVAL '1 hour') GROUP BY window_start, window_end;"), @r#"
+    error[TC0402]: the size of CUMULATE is not a whole number of its steps
+     --> p.sql:1:67
+      |
+    1 | INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '4 seconds', INTERVAL '10 seconds') GROUP BY window_start, window_end;
+      |                                                                   ^^^^^^^^^^^^^^^^^^^^
+      = help: make the size a multiple of the step
+
+    error[TC0401]: CUMULATE needs its size
+     --> p.sql:2:44
+      |
+    2 | INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                            ^^^^^^^^
+      = help: write CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
+
+    error[TC0401]: CUMULATE has no argument SLIDE
+     --> p.sql:3:44
+      |
+    3 | INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, SLIDE => INTERVAL '1 minute', SIZE => INTERVAL '1 hour') GROUP BY window_start, window_end;
+      |                                            ^^^^^^^^
+      = help: write CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
+    "#);
+}
+
+#[test]
+fn time_zone() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE 'Europe/Berln') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME ZONE 'berlin') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME_ZONE => ts) GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', INTERVAL '1 hour', INTERVAL '1 hour') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '7 hours' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '2 days', INTERVAL '3 days' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '7 days', INTERVAL '1 month' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE) GROUP BY window_start, window_end;"), @r#"
+    error[TC0405]: there is no time zone 'Europe/Berln'
+     --> p.sql:1:92
+      |
+    1 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE 'Europe/Berln') GROUP BY window_start, window_end;
+      |                                                                                            ^^^^^^^^^^^^^^
+      = help: did you mean 'Europe/Berlin'?
+
+    error[TC0405]: there is no time zone 'berlin'
+     --> p.sql:2:93
+      |
+    2 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME ZONE 'berlin') GROUP BY window_start, window_end;
+      |                                                                                             ^^^^^^^^
+      = help: did you mean 'Europe/Berlin'?
+
+    error[TC0405]: a time zone is the name of one, as text
+     --> p.sql:3:96
+      |
+    3 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', TIME_ZONE => ts) GROUP BY window_start, window_end;
+      |                                                                                                ^^
+      = help: write TIME ZONE 'Europe/Berlin'
+
+    error[TC0401]: TUMBLE takes 4 arguments
+     --> p.sql:4:44
+      |
+    4 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day', INTERVAL '1 hour', INTERVAL '1 hour') GROUP BY window_start, window_end;
+      |                                            ^^^^^^
+      = help: write TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])
+
+    error[TC0402]: the size of TUMBLE does not divide a calendar
+     --> p.sql:5:65
+      |
+    5 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '7 hours' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+      |                                                                 ^^^^^^^^^^^^^^^^^^
+      = help: with TIME ZONE a length is a whole number of months or of days, or a part that divides a day
+
+    error[TC0402]: the size of HOP is not a whole number of its slides
+     --> p.sql:6:62
+      |
+    6 | INSERT INTO metrics SELECT window_end FROM HOP(readings, ts, INTERVAL '2 days', INTERVAL '3 days' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+      |                                                              ^^^^^^^^^^^^^^^^^
+      = help: make the size a multiple of the slide
+
+    error[TC0402]: the size of CUMULATE is not a whole number of its steps
+     --> p.sql:7:67
+      |
+    7 | INSERT INTO metrics SELECT window_end FROM CUMULATE(readings, ts, INTERVAL '7 days', INTERVAL '1 month' TIME ZONE 'UTC') GROUP BY window_start, window_end;
+      |                                                                   ^^^^^^^^^^^^^^^^^
+      = help: make the size a multiple of the step
+
+    error[TC0002]: syntax error at "TIME"
+     --> p.sql:8:82
+      |
+    8 | INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 day' TIME ZONE) GROUP BY window_start, window_end;
+      |                                                                                  ^^^^ expected: ), found: TIME
     "#);
 }
 
