@@ -18,8 +18,8 @@ use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
 use crate::query::{
-    Control, Counters, Emitter, QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings,
-    failed_schema, failed_stream_name,
+    Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, QueryStatus, StatelessQuery,
+    StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -101,12 +101,9 @@ impl<'a> ContinuousQuery<'a> {
         }
     }
 
-    /// The stream it reads.
-    pub(crate) fn reads(&self) -> &'a str {
-        match self.shape() {
-            QueryShape::Stateless { stream, .. } => stream,
-            QueryShape::Windowed(shape) => &shape.stream,
-        }
+    /// The streams it reads.
+    pub(crate) fn reads(&self) -> Vec<&'a str> {
+        self.shape().streams()
     }
 
     /// The declared stream it writes, if any.
@@ -300,6 +297,7 @@ struct Opener<'a> {
 enum Opened {
     Windowed(Box<WindowedQuery>),
     Stateless(Box<StatelessQuery>),
+    Ordered(Box<OrderedQuery>),
 }
 
 impl Opener<'_> {
@@ -308,13 +306,13 @@ impl Opener<'_> {
         let status = Arc::new(QueryStatus::default());
         let counters = Counters::new(&name, Arc::clone(&status));
         let Engine { log, pipeline, tables, .. } = self.engine;
-        let streams = self.streams.get(query.reads()).expect("the checker resolved every stream").clone();
-        let spec = streams.stream.spec();
-        let failed = StreamSpec {
-            retention: spec.retention,
-            ..StreamSpec::new(failed_stream_name(&name), failed_schema(streams.stream.schema()))
-        };
-        let failed = log.create_stream(failed).await?;
+        let mut reads = Vec::new();
+        for (n, stream) in query.reads().into_iter().enumerate() {
+            let streams = self.streams.get(stream).expect("the checker resolved every stream").clone();
+            let failed = self.failed_stream(&name, n, &streams.stream).await?;
+            reads.push((streams, failed));
+        }
+        let (streams, failed) = reads[0].clone();
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
@@ -344,8 +342,40 @@ impl Opener<'_> {
                 };
                 Opened::Windowed(Box::new(WindowedQuery::open(settings, output, emitter).await?))
             }
+            QueryShape::Ordered(shape) => {
+                let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
+                let emitter = self.emitter(query, &output, false).await?;
+                let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
+                    let event_time = pipeline.streams[&input.stream].event_time.as_ref();
+                    let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
+                    InputStreams { stream: streams.stream, late: streams.late, failed, event_time }
+                });
+                let settings = OrderedSettings {
+                    name: &name,
+                    sql: query.sql(),
+                    shape,
+                    log,
+                    inputs: inputs.collect(),
+                    tables: Arc::clone(tables),
+                    clock: Arc::clone(&self.clock),
+                    counters,
+                    snapshot_rows: self.checkpoint_rows,
+                };
+                Opened::Ordered(Box::new(OrderedQuery::open(settings, output, emitter).await?))
+            }
         };
         Ok((name, status, opened))
+    }
+
+    /// The stream of the rows of one input that a query fails on.
+    async fn failed_stream(&self, query: &str, input: usize, stream: &Stream) -> Result<Stream> {
+        let name = match input {
+            0 => failed_stream_name(query),
+            _ => failed_stream_name(&format!("{query}@{input}")),
+        };
+        let retention = stream.spec().retention;
+        let spec = StreamSpec { retention, ..StreamSpec::new(name, failed_schema(stream.schema())) };
+        Ok(self.engine.log.create_stream(spec).await?)
     }
 
     /// The end of a query whose rows have the stage's columns, but for a last index where `has_row_index`.
@@ -401,6 +431,7 @@ impl Opened {
             let ended = match self {
                 Self::Windowed(query) => query.run(wanted).await,
                 Self::Stateless(query) => query.run(wanted).await,
+                Self::Ordered(query) => query.run(wanted).await,
             };
             ended.map_err(|error| {
                 let error = in_query(&query, error);
@@ -453,6 +484,10 @@ async fn compile(query: ContinuousQuery<'_>, tables: &Arc<Tables>) -> Result<()>
         QueryShape::Windowed(shape) => {
             let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(tables)).await?;
             crate::window::WindowAggregate::try_new(shape, stage.df_schema())?;
+            Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
+        }
+        QueryShape::Ordered(shape) => {
+            crate::ordered::operator(shape, &compile_inputs(shape, tables).await?)?;
             Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
         }
     }

@@ -8,10 +8,10 @@ pub(crate) fn in_flow_order<'a>(queries: &[ContinuousQuery<'a>]) -> Result<Vec<C
     let mut waiting = queries.to_vec();
     let mut ordered = Vec::with_capacity(queries.len());
     while !waiting.is_empty() {
-        let (ready, blocked): (Vec<_>, Vec<_>) = waiting
-            .iter()
-            .copied()
-            .partition(|query| !waiting.iter().any(|other| other.writes() == Some(query.reads())));
+        let (ready, blocked): (Vec<_>, Vec<_>) = waiting.iter().copied().partition(|query| {
+            let reads = query.reads();
+            !waiting.iter().any(|other| other.writes().is_some_and(|stream| reads.contains(&stream)))
+        });
         if ready.is_empty() {
             let queries = blocked.iter().map(ContinuousQuery::name).collect::<Vec<_>>().join(", ");
             return Err(Error::Cycle { queries });

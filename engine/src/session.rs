@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
@@ -13,7 +13,7 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use thermocline_sql::WindowNode;
+use thermocline_sql::{WindowFunction, WindowNode};
 
 use crate::window_exec::WindowExec;
 
@@ -76,6 +76,9 @@ impl ExtensionPlanner for WindowNodePlanner {
         let schema: &DFSchema = logical_inputs[0].schema();
         let time = schema.index_of_column(&window.time)?;
         let output = Arc::clone(node.schema().inner());
-        Ok(Some(Arc::new(WindowExec::new(Arc::clone(&physical_inputs[0]), time, &window.window, output))))
+        let WindowFunction::Aligned(window) = &window.window else {
+            return plan_err!("{} runs in continuous queries only: INSERT its result INTO a stream", window.window);
+        };
+        Ok(Some(Arc::new(WindowExec::new(Arc::clone(&physical_inputs[0]), time, window, output))))
     }
 }

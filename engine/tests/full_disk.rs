@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::full_disk::FullDisk;
 use common::{Pipeline, Row, readings_batch};
+use thermocline_log::HookedDisk;
 
 const SQL: &str = "CREATE STREAM readings (
     device_id TEXT NOT NULL, ts TIMESTAMP NOT NULL, temperature DOUBLE,
@@ -29,9 +30,9 @@ fn readings(seconds: std::ops::Range<i64>) -> Vec<Row> {
 async fn queries_that_cannot_commit_stop_and_do_it_again_later() {
     let expected = Pipeline::new(SQL).run(&[&readings(0..40), &readings(40..80), &readings(80..120)]).await;
 
-    let disk = FullDisk::default();
+    let disk = Arc::new(FullDisk::default());
     let mut pipeline = Pipeline::new(SQL).checkpoint_rows(16);
-    pipeline.set_disk(Arc::new(disk.clone()));
+    pipeline.set_disk(HookedDisk::new(&disk));
     pipeline.append(&readings(0..40)).await;
     pipeline.settle().await;
     let stream = pipeline.start().await.log.stream("readings").unwrap();

@@ -1,7 +1,6 @@
 //! What the tests of doors and connectors share: a real log in a temporary folder with one stream of readings, a clock
 //! of their own, and a disk that fails when asked.
 
-use std::any::Any;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -12,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use futures::future::BoxFuture;
-use thermocline_log::{DirEntry, Disk, DiskFile, Log, LogOptions, OsDisk, Stream, StreamSpec};
+use thermocline_log::{DiskFile, DiskHooks, DiskOp, HookedDisk, Log, LogOptions, Stream, StreamSpec};
 
 use crate::clock::Clock;
 use crate::input::{StreamInput, TimestampUnit, rejected_schema, rejected_stream_name};
@@ -35,9 +34,9 @@ pub(crate) fn open_log(dir: &Path) -> Log {
 
 /// A log, and the disk that makes it fail for good when its syncs run out: what is not acknowledged by then never is,
 /// as after a kill.
-pub(crate) fn open_doomed_log(dir: &Path) -> (Log, FailingDisk) {
-    let disk = FailingDisk::default();
-    let log = Log::open(dir, LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() }).unwrap();
+pub(crate) fn open_doomed_log(dir: &Path) -> (Log, Arc<FailingDisk>) {
+    let disk = Arc::new(FailingDisk::default());
+    let log = Log::open(dir, LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() }).unwrap();
     (log, disk)
 }
 
@@ -102,130 +101,69 @@ impl Clock for TestClock {
 }
 
 /// The real disk, until it is told to fail.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct FailingDisk {
     /// Writes and allocations find no space.
-    pub(crate) full: Arc<AtomicBool>,
+    pub(crate) full: AtomicBool,
     /// Writes that found no space.
-    pub(crate) refused: Arc<AtomicI64>,
+    pub(crate) refused: AtomicI64,
     /// So many syncs succeed before all others fail.
-    pub(crate) syncs_left: Arc<AtomicI64>,
-    held: Arc<(Mutex<bool>, Condvar)>,
+    pub(crate) syncs_left: AtomicI64,
+    held: Mutex<bool>,
+    released: Condvar,
 }
 
 impl Default for FailingDisk {
     fn default() -> Self {
-        let syncs_left = Arc::new(AtomicI64::new(i64::MAX));
-        Self { full: Arc::default(), refused: Arc::default(), syncs_left, held: Arc::default() }
+        Self {
+            full: AtomicBool::new(false),
+            refused: AtomicI64::new(0),
+            syncs_left: AtomicI64::new(i64::MAX),
+            held: Mutex::new(false),
+            released: Condvar::new(),
+        }
     }
-}
-
-#[derive(Debug)]
-struct FailingFile {
-    file: Arc<dyn DiskFile>,
-    disk: FailingDisk,
 }
 
 impl FailingDisk {
-    fn wrap(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(FailingFile { file, disk: self.clone() })
-    }
-
     /// Until the answer is dropped, no sync ends: the slowest disk there can be.
-    pub(crate) fn hold_syncs(&self) -> HeldSyncs {
-        *self.held.0.lock().unwrap() = true;
-        HeldSyncs(self.clone())
+    pub(crate) fn hold_syncs(self: &Arc<Self>) -> HeldSyncs {
+        *self.held.lock().unwrap() = true;
+        HeldSyncs(Arc::clone(self))
     }
 
     fn wait_while_held(&self) {
-        let held = self.held.0.lock().unwrap();
-        drop(self.held.1.wait_while(held, |held| *held).unwrap());
-    }
-
-    fn check_space(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) {
-            self.refused.fetch_add(1, Ordering::SeqCst);
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
+        let held = self.held.lock().unwrap();
+        drop(self.released.wait_while(held, |held| *held).unwrap());
     }
 }
 
 /// Syncs that wait.
 #[derive(Debug)]
-pub(crate) struct HeldSyncs(FailingDisk);
+pub(crate) struct HeldSyncs(Arc<FailingDisk>);
 
 impl Drop for HeldSyncs {
     fn drop(&mut self) {
         // Not a second panic where the lock is poisoned by a first.
-        *self.0.held.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.held.1.notify_all();
+        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.released.notify_all();
     }
 }
 
-impl Disk for FailingDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
+impl DiskHooks for FailingDisk {
+    fn before(&self, op: DiskOp, _: &Path) -> io::Result<()> {
+        if matches!(op, DiskOp::Create | DiskOp::Write | DiskOp::Allocate) && self.full.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        OsDisk.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.check_space()?;
-        Ok(self.wrap(OsDisk.create(path)?))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(OsDisk.open(path)?))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        OsDisk.lock(path)
-    }
-}
-
-impl DiskFile for FailingFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.disk.check_space()?;
-        self.file.write_all_at(parts, offset)
-    }
-
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.disk.check_space()?;
-        self.file.allocate(bytes)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.disk.wait_while_held();
-        match self.disk.syncs_left.fetch_sub(1, Ordering::SeqCst) {
+    fn sync(&self, file: &dyn DiskFile, _: &Path) -> io::Result<()> {
+        self.wait_while_held();
+        match self.syncs_left.fetch_sub(1, Ordering::SeqCst) {
             ..=0 => Err(io::Error::other("a broken disk")),
-            _ => self.file.sync_data(),
+            _ => file.sync_data(),
         }
     }
 }

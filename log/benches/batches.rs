@@ -1,6 +1,7 @@
 //! Batches of a thousand rows as they become durable, beside plain writes of the same bytes with the same syncs into
 //! preallocated files, alternating in one run. Every batch is another one; sealing goes on meanwhile, and in turns it waits
-//! until all is durable, which tells what it takes from the appends.
+//! until all is durable, which tells what it takes from the appends. The log has been running: its journal files are
+//! written over older ones.
 //!
 //! `cargo bench -p thermocline-log --bench batches [-- DIR]`
 
@@ -17,12 +18,14 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use thermocline_log::{Log, LogOptions, StreamSpec};
 
-use crate::common::disk::{JournalTrace, Step, WatchedDisk, replay_plainly, totals};
+use crate::common::disk::{JournalTrace, Step, replay_plainly, totals, watched_disk};
 use crate::common::{Readings, append, folder, heading, median};
 
 const BATCH_ROWS: usize = 1000;
 const BATCHES: usize = 2000;
 const ROUNDS: usize = 5;
+/// Batches of more than a journal file, so often that the files of the measurement are written over others.
+const WARM_UP: usize = 1400;
 
 struct Run {
     durable_s: f64,
@@ -32,15 +35,16 @@ struct Run {
     journal_cpu_s: f64,
     /// Until all was durable.
     sealer_cpu_s: f64,
-    /// Opening and creating the stream.
+    /// Opening, creating the stream, and what the journal held already.
     before: Vec<Step>,
     trace: Vec<Step>,
 }
 
 /// Commits all batches, `in_flight` at a time.
 async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize, sealing: bool) -> Run {
-    let trace = Arc::new(JournalTrace::default());
-    let mut options = LogOptions { disk: Arc::new(WatchedDisk(Arc::clone(&trace))), ..LogOptions::default() };
+    let (disk, watched) = watched_disk(JournalTrace::default());
+    let trace = &watched.0;
+    let mut options = LogOptions { disk, ..LogOptions::default() };
     if !sealing {
         options.seal_bytes = options.tail_bytes;
     }
@@ -51,7 +55,17 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize, sealing:
         .iter()
         .map(|batch| RecordBatch::try_new(Arc::clone(stream.schema()), batch.columns().to_vec()).unwrap())
         .collect();
+    for _ in 0..2 {
+        // A file is used again once the rows in it are sealed.
+        let commits = batches[..WARM_UP].iter().map(|batch| log.commit(append(&stream, batch.clone())));
+        for commit in commits.collect::<Vec<_>>() {
+            commit.await.unwrap();
+        }
+        log.seal().await.unwrap();
+    }
     let before = trace.take();
+    let (journal_before_s, sealer_before_s) =
+        (common::thread_cpu_seconds("thermocline-jou"), common::thread_cpu_seconds("thermocline-sea"));
     let mut waiting = VecDeque::new();
     let mut calls_s = 0.0;
     let started = Instant::now();
@@ -72,8 +86,8 @@ async fn durable(dir: &Path, batches: &[RecordBatch], in_flight: usize, sealing:
         commit.await.unwrap().unwrap();
     }
     let durable_s = started.elapsed().as_secs_f64();
-    let (trace, journal_cpu_s) = (trace.take(), common::thread_cpu_seconds("thermocline-jou"));
-    let sealer_cpu_s = common::thread_cpu_seconds("thermocline-sea");
+    let (trace, journal_cpu_s) = (trace.take(), common::thread_cpu_seconds("thermocline-jou") - journal_before_s);
+    let sealer_cpu_s = common::thread_cpu_seconds("thermocline-sea") - sealer_before_s;
     log.seal().await.unwrap();
     let sealed_s = started.elapsed().as_secs_f64();
     log.close().await.unwrap();

@@ -15,7 +15,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use thermocline_log::{Error, Log, LogOptions, StreamSpec};
 
-use crate::common::disk::{Throttle, WatchedDisk};
+use crate::common::disk::{Throttle, watched_disk};
 use crate::common::{Readings, append, folder, heading, resident_mib};
 
 const MEASURE: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ async fn main() {
     let options = LogOptions {
         tail_bytes: TAIL_BYTES,
         seal_bytes: 8 << 20,
-        disk: Arc::new(WatchedDisk(Arc::new(Throttle::new(DISK_BYTES_PER_SECOND)))),
+        disk: watched_disk(Throttle::new(DISK_BYTES_PER_SECOND)).0,
         ..LogOptions::default()
     };
     let log = Log::open(dir.path().join("log"), options).unwrap();

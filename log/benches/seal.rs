@@ -8,7 +8,6 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -17,7 +16,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use thermocline_log::{Log, LogOptions, StreamSpec};
 
-use crate::common::disk::{JournalTrace, WatchedDisk, totals};
+use crate::common::disk::{JournalTrace, totals, watched_disk};
 use crate::common::{Readings, append, folder, heading, own_cpu_seconds, thread_cpu_seconds};
 
 const SECONDS: usize = 20;
@@ -41,8 +40,9 @@ fn plain_parquet(batches: &[RecordBatch]) -> f64 {
 async fn main() {
     heading("seal");
     let dir = folder();
-    let trace = Arc::new(JournalTrace::default());
-    let options = LogOptions { disk: Arc::new(WatchedDisk(Arc::clone(&trace))), ..LogOptions::default() };
+    let (disk, watched) = watched_disk(JournalTrace::default());
+    let trace = &watched.0;
+    let options = LogOptions { disk, ..LogOptions::default() };
     let log = Log::open(dir.path().join("log"), options).unwrap();
     let stream = log.create_stream(StreamSpec::new("readings", Readings::schema())).await.unwrap();
     let _ = trace.take();

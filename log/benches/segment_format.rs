@@ -1,11 +1,15 @@
 //! Which format should segments have? What the log writes beside other choices of Parquet and Arrow IPC, on the sensor
 //! workload's readings: CPU of sealing, size, and scan rates, in memory on one core, the candidates taking turns.
 //!
-//! `cargo bench -p thermocline-log --bench segment_format [-- ROWS] [-- columns|exact]`; with `columns`,
-//! each column alone; with `exact`, doubles in full precision, not rounded as sensors send them.
+//! `cargo bench -p thermocline-log --bench segment_format [-- ROWS] [-- columns|exact|own]`; with `columns`,
+//! each column alone; with `exact`, doubles in full precision, not rounded as sensors send them; with `own`, nothing but
+//! what the log writes, for a profiler.
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+#[allow(dead_code, unused_imports, reason = "its tests are run where it belongs")]
+#[path = "../src/segment/column/mod.rs"]
+mod column;
 mod common;
 #[path = "../src/segment/encoding.rs"]
 mod encoding;
@@ -213,6 +217,10 @@ fn main() {
             println!("{}", batches[0].schema().field(0).name());
             report(rows, &parquet_candidates(&choices, &batches), &[0]);
         }
+        return;
+    }
+    if std::env::args().any(|argument| argument == "own") {
+        report(rows, &parquet_candidates(&[], &batches), &[0, 2]);
         return;
     }
     let mut candidates = parquet_candidates(&choices, &batches);

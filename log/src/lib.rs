@@ -55,6 +55,7 @@ mod fields;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hooked_disk;
 mod idempotency;
 mod inspect;
 mod intake;
@@ -75,6 +76,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod space;
+mod state_file;
 mod stream;
 mod surroundings;
 mod verify;
@@ -84,6 +86,7 @@ pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commit::{Commit, OffsetRange, Receipt};
 pub use crate::disk::{DirEntry, Disk, DiskFile, DiskSpace, OsDisk};
 pub use crate::error::{Error, ErrorClass, Result};
+pub use crate::hooked_disk::{DiskHooks, DiskOp, HookedDisk};
 pub use crate::inspect::{Inspection, PartitionInspection, StreamInspection, inspect};
 pub use crate::log::{Log, LogStats};
 pub use crate::options::{Durability, LogOptions};

@@ -140,7 +140,7 @@ impl Log {
 
     /// Folder for files that named values refer to; it exists. A file in it gets its name when it is complete and
     /// durable (before, its name ends in `.partial`), does not change afterwards, and is removed with
-    /// [`Self::remove_state_file`].
+    /// [`Self::remove_state_file`]; [`Self::write_state_file`] does it so.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.shared().dir.join(STATE_FOLDER)

@@ -138,8 +138,8 @@ fn create_identity(disk: &dyn Disk, dir: &Path, log_id: u64) -> Result<u64> {
     let file = disk.create(&temporary).map_err(io_error("create", &temporary))?;
     file.write_all_at(&[&bytes], 0).map_err(io_error("write", &temporary))?;
     file.sync_data().map_err(io_error("sync", &temporary))?;
+    // The name becomes durable with that of the journal's folder; without either the directory is an empty one.
     disk.rename(&temporary, &path).map_err(io_error("rename", &temporary))?;
-    disk.sync_dir(dir).map_err(io_error("sync directory", dir))?;
     Ok(log_id)
 }
 

@@ -1,7 +1,6 @@
 //! The background thread that moves rows from the tail into segments and frees what they took: memory, journal files,
 //! and by retention the segments themselves.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -191,15 +190,21 @@ pub(crate) fn sync_journal(shared: &Shared) -> Result<()> {
     (shared.wait)(synced).map(|_| ())
 }
 
-/// Deletes the journal files whose rows are all sealed.
+/// Takes away the journal files whose rows are all sealed. One of about the usual size is kept for the journal to write
+/// over, unless space is short.
 fn trim_journal(shared: &Shared) -> Result<()> {
     let sealed = |stream, partition| shared.catalog.partition(stream, partition).map_or(u64::MAX, |p| p.sealed());
     let (disk, folder) = (&shared.options.disk, shared.dir.join(journal::FOLDER));
-    let remove = |path: &Path| {
-        match disk.remove(path) {
-            // Removed by an earlier attempt, whose sync failed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            removed => removed.map_err(io_error("remove journal file", path))?,
+    let usual_bytes = shared.options.journal_file_bytes;
+    let is_low = shared.space.is_low();
+    if is_low {
+        journal::discard(disk.as_ref(), &folder)?;
+    }
+    let remove = |path: &Path, bytes: u64| {
+        if !is_low && (usual_bytes / 2..=usual_bytes.saturating_mul(2)).contains(&bytes) {
+            journal::keep(disk.as_ref(), &folder, path)?;
+        } else {
+            journal::remove(disk.as_ref(), path)?;
         }
         tracing::debug!(path = %path.display(), "journal file removed");
         Ok(())

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use common::faulty_disk::{Faults, FaultyDisk};
+use common::faulty_disk::{Faults, faulty_disk};
 use common::{append, eventually, journal_files, numbers_stream, options, read_numbers, rows, schema};
 use thermocline_log::{
     Commit, CopyProgress, Durability, Error, Log, LogOptions, Retention, Stream, StreamSpec, backup, is_backup,
@@ -39,17 +39,10 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A state file as the engine writes it: complete before it has its name.
-fn write_state(log: &Log, name: &str, content: &str) {
-    let partial = log.state_dir().join(format!("{name}.partial"));
-    std::fs::write(&partial, content).unwrap();
-    std::fs::rename(partial, log.state_dir().join(name)).unwrap();
-}
-
 /// One commit of the writer under load: rows, the cursor past them, and a value that names a state file.
 async fn batch(log: &Log, stream: &Stream, kept: &Stream, number: i64) {
     let name = format!("{number:010}.snapshot");
-    write_state(log, &name, &format!("state of {number}"));
+    log.write_state_file(&name, format!("state of {number}").as_bytes()).unwrap();
     let mut commit = append(stream, rows(number * BATCH_ROWS, BATCH_ROWS));
     commit.append(kept.id(), rows(number * BATCH_ROWS, BATCH_ROWS));
     commit.move_cursor("reader", stream.id(), 0, (number + 1).cast_unsigned() * BATCH_ROWS.cast_unsigned());
@@ -118,10 +111,14 @@ async fn backups_under_load_are_one_instant_each_and_hold_what_was_acknowledged(
     batch(&log, &stream, &kept, 0).await;
     let acknowledged = Arc::new(AtomicU64::new(1));
     let stop = Arc::new(AtomicBool::new(false));
+    // Held while a copy is looked at, so that the log grows with the rounds and not with the time that they take.
+    let paused = Arc::new(tokio::sync::Mutex::new(()));
     let writer = tokio::spawn({
         let (log, acknowledged, stop) = (log.clone(), Arc::clone(&acknowledged), Arc::clone(&stop));
+        let paused = Arc::clone(&paused);
         async move {
             for number in 1.. {
+                let _going_on = paused.lock().await;
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
@@ -137,6 +134,7 @@ async fn backups_under_load_are_one_instant_each_and_hold_what_was_acknowledged(
         let before = acknowledged.load(Ordering::SeqCst);
         let copy = dir.path().join(format!("backups/{round}"));
         let report = log.backup(&copy, quiet).await.unwrap();
+        let _pause = paused.lock().await;
         let found = files(&copy);
         assert_eq!(report.files + 1, found.len() as u64, "all files but the list of them");
         let bytes: u64 = found.iter().map(|path| path.metadata().unwrap().len()).sum();
@@ -377,7 +375,7 @@ async fn a_copy_that_was_interrupted_is_neither_a_backup_nor_a_log() {
 async fn a_full_destination_is_told_and_the_log_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let disk = Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let disk = faulty_disk(&faults);
     let data = dir.path().join("data");
     let log = Log::open(&data, LogOptions { disk, journal_file_bytes: 16 << 10, ..options() }).unwrap();
     let (stream, kept) = two_streams(&log).await;
@@ -415,7 +413,7 @@ async fn a_full_destination_is_told_and_the_log_goes_on() {
 async fn a_destination_that_is_too_small_is_not_filled_up_first() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let disk = Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let disk = faulty_disk(&faults);
     let log = Log::open(dir.path().join("data"), LogOptions { disk, reserve_bytes: 0, ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
     log.commit(append(&stream, rows(0, 1000))).await.unwrap();
@@ -471,7 +469,7 @@ async fn damage_of_the_log_is_not_copied() {
 async fn a_poisoned_log_is_not_copied() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let disk = Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let disk = faulty_disk(&faults);
     let log = Log::open(dir.path().join("data"), LogOptions { disk, ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
     faults.fail_syncs.store(true, Ordering::SeqCst);

@@ -5,10 +5,9 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::faulty_disk::{Faults, FaultyDisk};
+use common::faulty_disk::{Faults, faulty_disk};
 use common::{append, copy_dir, journal_files, numbers_stream, options, read_numbers, rows};
 use thermocline_log::{Durability, Error, Log, LogOptions};
 
@@ -18,7 +17,7 @@ const FRAME_HEADER_BYTES: usize = 64;
 fn small() -> LogOptions {
     let faults = Faults::none();
     faults.skip_syncs.store(true, Ordering::SeqCst);
-    LogOptions { journal_file_bytes: 16 << 10, disk: Arc::new(FaultyDisk(faults)), ..options() }
+    LogOptions { journal_file_bytes: 16 << 10, disk: faulty_disk(&faults), ..options() }
 }
 
 /// Start, end and number of entries of every frame, by the format's documentation.

@@ -8,12 +8,12 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::faulty_disk::{Faults, FaultyDisk};
+use common::faulty_disk::{Faults, faulty_disk};
 use common::{append, copy_dir, eventually, numbers_stream, options, read_numbers, rows};
 use thermocline_log::{Error, Log, LogOptions};
 
 fn on(faults: &Arc<Faults>) -> LogOptions {
-    LogOptions { disk: Arc::new(FaultyDisk(Arc::clone(faults))), journal_file_bytes: 64 << 10, ..options() }
+    LogOptions { disk: faulty_disk(faults), journal_file_bytes: 64 << 10, ..options() }
 }
 
 #[tokio::test]

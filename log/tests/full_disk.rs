@@ -7,7 +7,6 @@
 
 mod common;
 
-use std::any::Any;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -17,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{append, numbers_stream, read_numbers, rows, schema};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
-use thermocline_log::{DirEntry, Disk, DiskFile, Error, Log, LogOptions, OsDisk, Stream, StreamSpec, verify};
+use thermocline_log::{DiskFile, DiskHooks, Error, HookedDisk, Log, LogOptions, Stream, StreamSpec, verify};
 
 const SCENARIO: &str = "THERMOCLINE_FULL_DISK";
 const MOUNTED: &str = "THERMOCLINE_FULL_DISK_DIR";
@@ -37,103 +36,40 @@ enum Refused {
         segment: bool,
         torn: bool,
     },
-    Other,
 }
 
-/// The operating system's file system, noting what it refused; without preallocation as some file systems are.
+/// Notes what the file system refused; without preallocation as some file systems are.
 #[derive(Debug, Default)]
-struct NotingDisk {
+struct Noting {
     without_allocation: bool,
-    refused: Arc<Mutex<Vec<Refused>>>,
+    refused: Mutex<Vec<Refused>>,
 }
 
-#[derive(Debug)]
-struct NotingFile {
-    file: Arc<dyn DiskFile>,
-    without_allocation: bool,
-    segment: bool,
-    refused: Arc<Mutex<Vec<Refused>>>,
-}
-
-impl NotingDisk {
-    fn wrap(&self, path: &Path, file: io::Result<Arc<dyn DiskFile>>) -> io::Result<Arc<dyn DiskFile>> {
-        let file = note(&self.refused, file, || Refused::Other)?;
-        let segment = path.components().any(|part| part.as_os_str() == "segments");
-        let refused = Arc::clone(&self.refused);
-        Ok(Arc::new(NotingFile { file, without_allocation: self.without_allocation, segment, refused }))
+impl Noting {
+    fn note(&self, done: io::Result<()>, what: impl FnOnce() -> Refused) -> io::Result<()> {
+        done.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::StorageFull {
+                self.refused.lock().unwrap().push(what());
+            }
+        })
     }
 }
 
-fn note<T>(to: &Mutex<Vec<Refused>>, done: io::Result<T>, what: impl FnOnce() -> Refused) -> io::Result<T> {
-    done.inspect_err(|error| {
-        if error.kind() == io::ErrorKind::StorageFull {
-            to.lock().unwrap().push(what());
-        }
-    })
+fn is_segment(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "segments")
 }
 
-impl Disk for NotingDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        note(&self.refused, OsDisk.create_dir_all(path), || Refused::Other)
+impl DiskHooks for Noting {
+    fn write(&self, file: &dyn DiskFile, path: &Path, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let torn = || file.len().unwrap() > offset;
+        self.note(file.write_all_at(parts, offset), || Refused::Write { segment: is_segment(path), torn: torn() })
     }
 
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        OsDisk.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.wrap(path, OsDisk.create(path))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.wrap(path, OsDisk.open(path))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        OsDisk.lock(path)
-    }
-}
-
-impl DiskFile for NotingFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        let written = self.file.write_all_at(parts, offset);
-        let torn = || self.file.len().unwrap() > offset;
-        note(&self.refused, written, || Refused::Write { segment: self.segment, torn: torn() })
-    }
-
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
+    fn allocate(&self, file: &dyn DiskFile, path: &Path, bytes: u64) -> io::Result<()> {
         if self.without_allocation {
             return Ok(());
         }
-        note(&self.refused, self.file.allocate(bytes), || Refused::Allocate { segment: self.segment })
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.note(file.allocate(bytes), || Refused::Allocate { segment: is_segment(path) })
     }
 }
 
@@ -249,8 +185,8 @@ impl SmallDisk {
 }
 
 /// Rolls early; seals only when it is asked to.
-fn options(disk: NotingDisk) -> LogOptions {
-    LogOptions { disk: Arc::new(disk), journal_file_bytes: JOURNAL_FILE_BYTES, ..common::options() }
+fn options(noting: &Arc<Noting>) -> LogOptions {
+    LogOptions { disk: HookedDisk::new(noting), journal_file_bytes: JOURNAL_FILE_BYTES, ..common::options() }
 }
 
 /// Appends until the disk is full. Returns how many rows there are then.
@@ -283,19 +219,18 @@ async fn goes_on_with_space(small: &SmallDisk, log: Log, stream: Stream, count: 
     log.close().await.unwrap();
     drop(log);
     assert_eq!(verify(small.log_dir()).unwrap(), []);
-    let log = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap();
+    let log = Log::open(small.log_dir(), options(&Arc::default())).unwrap();
     assert_holds(&log, &stream, count + 3 * ROWS);
 }
 
 async fn in_mid_group(small: &SmallDisk) {
-    let disk = NotingDisk { without_allocation: true, ..NotingDisk::default() };
-    let refused = Arc::clone(&disk.refused);
-    let log = Log::open(small.log_dir(), options(disk)).unwrap();
+    let disk = Arc::new(Noting { without_allocation: true, ..Noting::default() });
+    let log = Log::open(small.log_dir(), options(&disk)).unwrap();
     let stream = numbers_stream(&log).await;
     small.leave(JOURNAL_FILE_BYTES / 2);
     let mut count = append_until_full(&log, &stream, 0).await;
     assert!(count > 0);
-    assert_eq!(*refused.lock().unwrap(), [Refused::Write { segment: false, torn: true }]);
+    assert_eq!(*disk.refused.lock().unwrap(), [Refused::Write { segment: false, torn: true }]);
     assert_holds(&log, &stream, count);
     // A smaller group may still find its place, behind the last whole one.
     if log.commit(append(&stream, rows(count, 1))).await.is_ok() {
@@ -306,13 +241,12 @@ async fn in_mid_group(small: &SmallDisk) {
 }
 
 async fn at_a_roll(small: &SmallDisk) {
-    let disk = NotingDisk::default();
-    let refused = Arc::clone(&disk.refused);
-    let log = Log::open(small.log_dir(), options(disk)).unwrap();
+    let disk = Arc::new(Noting::default());
+    let log = Log::open(small.log_dir(), options(&disk)).unwrap();
     let stream = numbers_stream(&log).await;
     small.leave(JOURNAL_FILE_BYTES + JOURNAL_FILE_BYTES / 2);
     let count = append_until_full(&log, &stream, 0).await;
-    assert_eq!(*refused.lock().unwrap(), [Refused::Allocate { segment: false }]);
+    assert_eq!(*disk.refused.lock().unwrap(), [Refused::Allocate { segment: false }]);
     assert_eq!(common::journal_files(&small.log_dir()).len(), 2, "the file that did not come to be is gone");
     assert_holds(&log, &stream, count);
     // The journal leaves enough for a segment, and a segment frees the journal: the log helps itself.
@@ -322,15 +256,14 @@ async fn at_a_roll(small: &SmallDisk) {
 }
 
 async fn at_a_seal(small: &SmallDisk) {
-    let disk = NotingDisk::default();
-    let refused = Arc::clone(&disk.refused);
-    let log = Log::open(small.log_dir(), options(disk)).unwrap();
+    let disk = Arc::new(Noting::default());
+    let log = Log::open(small.log_dir(), options(&disk)).unwrap();
     let stream = numbers_stream(&log).await;
     let count = 8 * ROWS;
     for n in 0..8 {
         log.commit(append(&stream, rows(n * ROWS, ROWS))).await.unwrap();
     }
-    for left in [0, 4 << 10, 32 << 10] {
+    for left in [0, 4 << 10, 8 << 10] {
         small.leave(left);
         let failed = log.seal().await.unwrap_err();
         assert!(matches!(failed, Error::Full { .. }), "{failed}");
@@ -339,7 +272,7 @@ async fn at_a_seal(small: &SmallDisk) {
         assert_holds(&log, &stream, count);
         small.give_back();
     }
-    assert!(refused.lock().unwrap().contains(&Refused::Write { segment: true, torn: true }));
+    assert!(disk.refused.lock().unwrap().contains(&Refused::Write { segment: true, torn: true }));
     small.leave(0);
     goes_on_with_space(small, log, stream, count).await;
 }
@@ -365,7 +298,7 @@ async fn killed(small: &SmallDisk) {
         }
         assert!(child.wait().unwrap().signal().is_some(), "killed, not ended");
         assert!(acknowledged > 0);
-        let log = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap();
+        let log = Log::open(small.log_dir(), options(&Arc::default())).unwrap();
         let stream = log.stream("numbers").unwrap();
         assert_holds(&log, &stream, acknowledged);
         let refused = log.commit(append(&stream, rows(acknowledged, 25 * ROWS))).await.unwrap_err();
@@ -374,10 +307,10 @@ async fn killed(small: &SmallDisk) {
 
         // Without a single block left it does not open, and loses nothing by the attempt.
         small.leave(0);
-        let refused = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap_err();
+        let refused = Log::open(small.log_dir(), options(&Arc::default())).unwrap_err();
         assert!(matches!(refused, Error::Full { .. }), "{refused}");
         small.give_back();
-        let log = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap();
+        let log = Log::open(small.log_dir(), options(&Arc::default())).unwrap();
         assert_holds(&log, &stream, acknowledged);
         log.seal().await.unwrap();
     }
@@ -385,7 +318,7 @@ async fn killed(small: &SmallDisk) {
 
 /// In a process of its own: tells what was acknowledged and that the disk is full, and goes on trying until it is killed.
 async fn fill_until_killed(small: &SmallDisk) {
-    let log = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap();
+    let log = Log::open(small.log_dir(), options(&Arc::default())).unwrap();
     let stream = log.create_stream(StreamSpec::new("numbers", schema())).await.unwrap();
     let mut count = log.range(stream.id(), 0).unwrap().end.cast_signed();
     println!();
@@ -404,7 +337,7 @@ async fn fill_until_killed(small: &SmallDisk) {
 async fn at_creation(small: &SmallDisk) {
     for left in [0, 4 << 10, 8 << 10, 16 << 10] {
         small.leave(left);
-        match Log::open(small.log_dir(), options(NotingDisk::default())) {
+        match Log::open(small.log_dir(), options(&Arc::default())) {
             Err(Error::Full { .. }) => {}
             Err(other) => panic!("expected a full disk, found {other}"),
             // Enough for an empty log.
@@ -415,7 +348,7 @@ async fn at_creation(small: &SmallDisk) {
         }
         small.give_back();
     }
-    let log = Log::open(small.log_dir(), options(NotingDisk::default())).unwrap();
+    let log = Log::open(small.log_dir(), options(&Arc::default())).unwrap();
     let stream = numbers_stream(&log).await;
     log.commit(append(&stream, rows(0, ROWS))).await.unwrap();
     assert_holds(&log, &stream, ROWS);

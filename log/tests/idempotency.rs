@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::faulty_disk::{Faults, FaultyDisk};
+use common::faulty_disk::{Faults, faulty_disk};
 use common::{append, copy_dir, journal_files, numbers_stream, options, read_numbers, rows};
 use thermocline_log::{Commit, Durability, Error, Log, LogOptions, ManualClock, Receipt, Stream, inspect};
 
@@ -251,7 +251,7 @@ async fn the_window_ends_by_count() {
 async fn commits_of_a_producer_in_flight_together_fail_together() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let disk = Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let disk = faulty_disk(&faults);
     let log = Log::open(dir.path(), LogOptions { disk, journal_file_bytes: 64 << 10, ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
     log.commit(produced(&stream, "p", 0, 0, 10)).await.unwrap();
@@ -273,7 +273,7 @@ async fn commits_of_a_producer_in_flight_together_fail_together() {
 async fn a_group_that_failed_for_want_of_space_is_not_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let disk = || Arc::new(FaultyDisk(Arc::clone(&faults)));
+    let disk = || faulty_disk(&faults);
     let log = Log::open(dir.path(), LogOptions { disk: disk(), journal_file_bytes: 64 << 10, ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
     log.commit(keyed(&stream, "stored", 0, 10)).await.unwrap();
@@ -294,8 +294,7 @@ async fn a_group_that_failed_for_want_of_space_is_not_remembered() {
 async fn after_a_failed_sync_a_retry_stores_what_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let faults = Faults::none();
-    let log =
-        Log::open(dir.path(), LogOptions { disk: Arc::new(FaultyDisk(Arc::clone(&faults))), ..options() }).unwrap();
+    let log = Log::open(dir.path(), LogOptions { disk: faulty_disk(&faults), ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
     log.commit(keyed(&stream, "a", 0, 1)).await.unwrap();
     faults.fail_syncs.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::faulty_disk::{Faults, FaultyDisk};
+use common::faulty_disk::{Faults, faulty_disk};
 use common::{append, copy_dir, numbers_stream, options, read_numbers, rows};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -93,7 +93,7 @@ impl Run {
     }
 
     fn open(dir: &PathBuf, faults: &Arc<Faults>) -> Log {
-        let disk = Arc::new(FaultyDisk(Arc::clone(faults)));
+        let disk = faulty_disk(faults);
         Log::open(dir, LogOptions { disk, journal_file_bytes: 8 << 10, ..options() }).unwrap()
     }
 

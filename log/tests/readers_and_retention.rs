@@ -92,7 +92,7 @@ async fn readers_see_no_wrong_row_while_retention_removes_what_they_read() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), LogOptions { seal_bytes: 5_000, ..options() }).unwrap();
     let stream = numbers_stream(&log).await;
-    keep_at_most(&log, 30_000).await;
+    keep_at_most(&log, 3_000).await;
     let mut reading = Vec::new();
     // From one that keeps up to ones that are overtaken.
     for max_rows in [5_000, 500, 50] {

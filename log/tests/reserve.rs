@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use common::faulty_disk::{Faults, FaultyDisk, used_bytes};
+use common::faulty_disk::{Faults, faulty_disk, used_bytes};
 use common::{append, eventually, numbers_stream, options, read_numbers, rows, schema};
 use thermocline_log::{Commit, Disk, Error, Log, LogOptions, OsDisk, Retention, Stream, StreamSpec};
 
@@ -17,12 +17,7 @@ const RESERVE_BYTES: u64 = 1 << 20;
 
 fn on(faults: &Arc<Faults>, dir: &Path) -> LogOptions {
     *faults.quota.lock().unwrap() = Some((dir.to_owned(), QUOTA_BYTES));
-    LogOptions {
-        disk: Arc::new(FaultyDisk(Arc::clone(faults))),
-        journal_file_bytes: 64 << 10,
-        reserve_bytes: RESERVE_BYTES,
-        ..options()
-    }
+    LogOptions { disk: faulty_disk(faults), journal_file_bytes: 64 << 10, reserve_bytes: RESERVE_BYTES, ..options() }
 }
 
 /// Appends until the log refuses; returns how many rows it took in all.

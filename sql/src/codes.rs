@@ -84,6 +84,8 @@ codes! {
     SHAPE_UNION = "TC0313", "`UNION` with a stream is not supported yet.";
     SHAPE_OTHER = "TC0314", "An operation that cannot run over a stream.";
     SINK_UNUSED = "TC0315", "Nothing goes into the sink; found by the server.";
+    SHAPE_NO_AGGREGATE = "TC0316", "The windows of this function depend on other rows: it needs an aggregate over them.";
+    SHAPE_ROW_BY_ROW = "TC0317", "Above this operation every row runs by itself: no `ORDER BY`, `LIMIT` or further aggregate.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 

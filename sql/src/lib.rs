@@ -42,6 +42,9 @@ pub use crate::pipeline::{
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{register_dialect, session_config};
 pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
-pub use crate::shape::{GroupColumn, QueryShape, ShapeError, Window, WindowedShape};
+pub use crate::shape::{
+    GroupColumn, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
+    WindowFunction, WindowedShape,
+};
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use crate::shape::Window;
+use crate::shape::WindowFunction;
 
 /// The columns that a window function in FROM adds, in this order.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -19,7 +19,7 @@ pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// `TUMBLE(…)` or `HOP(…)` in FROM: every input row once per window it falls into, with the window's columns added.
+/// A window function in FROM: every input row once per window it falls into, with the window's columns added.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WindowNode {
     /// The rows.
@@ -27,7 +27,7 @@ pub struct WindowNode {
     /// The time column of the input.
     pub time: Column,
     /// The windows.
-    pub window: Window,
+    pub window: WindowFunction,
     schema: DFSchemaRef,
 }
 
@@ -36,7 +36,7 @@ impl WindowNode {
     ///
     /// # Errors
     /// When the input already has a column that the window would add.
-    pub fn try_new(input: LogicalPlan, time: Column, window: Window) -> Result<Self> {
+    pub fn try_new(input: LogicalPlan, time: Column, window: WindowFunction) -> Result<Self> {
         let qualifier: Option<TableReference> =
             input.schema().qualified_field_from_column(&time).ok().and_then(|(qualifier, _)| qualifier.cloned());
         let mut fields: Vec<_> = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).collect();

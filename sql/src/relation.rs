@@ -16,13 +16,14 @@ use sqlparser::tokenizer::Span as At;
 
 use crate::codes::{self, Code};
 use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
+use crate::shape::WindowFunction;
 use crate::types::sql_name;
 
 /// The window functions there are.
-pub(crate) const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "CUMULATE"];
+pub(crate) const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
 /// The window functions of the dialect that are not built yet.
-pub(crate) const LATER_WINDOWS: [&str; 3] = ["SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
+pub(crate) const LATER_WINDOWS: [&str; 2] = ["COUNT_WINDOW", "STATE_WINDOW"];
 
 /// What is wrong with a window function, with its place; travels inside DataFusion's error.
 #[derive(Debug)]
@@ -117,6 +118,7 @@ struct Arguments {
     offset: Option<Expr>,
     step: Option<Expr>,
     time_zone: Option<Expr>,
+    gap: Option<Expr>,
 }
 
 /// Plans window functions for DataFusion's SQL front end.
@@ -140,10 +142,12 @@ impl RelationPlanner for WindowPlanner {
 fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     if LATER_WINDOWS.contains(&call.function.as_str()) {
         let message = format!("{} is not supported yet", call.function);
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE, HOP and CUMULATE are").into());
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message)
+            .hint("TUMBLE, HOP, CUMULATE and SESSION are")
+            .into());
     }
     let arguments = bind(call)?;
-    let window = aligned::window(call, &arguments)?;
+    let window = window(call, &arguments)?;
     let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
         return Err(usage(call, "a window function takes an input and a time column").into());
     };
@@ -180,6 +184,7 @@ fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
         "CUMULATE" => {
             "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])"
         }
+        "SESSION" => "SESSION(input, time, INTERVAL 'gap')",
         _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
@@ -190,6 +195,7 @@ fn parameters(function: &str) -> &'static [&'static str] {
     match function {
         "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET", "TIME_ZONE"],
         "CUMULATE" => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET", "TIME_ZONE"],
+        "SESSION" => &["DATA", "TIMECOL", "GAP"],
         _ => &["DATA", "TIMECOL", "SIZE", "OFFSET", "TIME_ZONE"],
     }
 }
@@ -202,7 +208,10 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
                 match order.get(n).filter(|name| **name != "TIME_ZONE") {
                     Some(name) => ((*name).to_owned(), expr),
-                    None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len() - 1))),
+                    None => {
+                        let count = order.iter().filter(|name| **name != "TIME_ZONE").count();
+                        return Err(usage(call, format!("{} takes {count} arguments", call.function)));
+                    }
                 }
             }
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
@@ -225,6 +234,7 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
             "OFFSET" => &mut bound.offset,
             "STEP" => &mut bound.step,
             "TIME_ZONE" => &mut bound.time_zone,
+            "GAP" => &mut bound.gap,
             _ => return Err(usage(call, format!("{} has no argument {name}", call.function))),
         };
         if slot.replace(expr.clone()).is_some() {
@@ -232,6 +242,14 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
         }
     }
     Ok(bound)
+}
+
+fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<WindowFunction, WindowError> {
+    if call.function == "SESSION" {
+        let gap_us = aligned::length_us(call, "gap", aligned::given(call, "gap", arguments.gap.as_ref())?)?;
+        return Ok(WindowFunction::Session { gap_us });
+    }
+    aligned::window(call, arguments).map(WindowFunction::Aligned)
 }
 
 fn place(call: &WindowCall<'_>, expr: &Expr) -> At {

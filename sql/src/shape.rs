@@ -3,6 +3,7 @@
 //! ```text
 //!  Stateless:  stream ─▶ input plan ─▶ rows
 //!  Windowed:   stream ─▶ input plan ─▶ aggregate by window ─▶ output plan, once per closed window ─▶ rows
+//!  Ordered:    streams ─▶ input plans ─▶ rows in event-time order ─▶ operator ─▶ output plan, row by row ─▶ rows
 //! ```
 //!
 //! The parts are cut out of one logical plan. Where a part reads what another made, its leaf is a
@@ -10,6 +11,7 @@
 
 mod analysis;
 mod calendar;
+mod ordered;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -38,6 +40,20 @@ pub enum QueryShape {
     },
     /// A windowed aggregate of one stream.
     Windowed(Box<WindowedShape>),
+    /// Rows of one or more streams, taken in event-time order.
+    Ordered(Box<OrderedShape>),
+}
+
+impl QueryShape {
+    /// The streams that the query reads; one that it reads twice stands twice.
+    #[must_use]
+    pub fn streams(&self) -> Vec<&str> {
+        match self {
+            Self::Stateless { stream, .. } => vec![stream],
+            Self::Windowed(shape) => vec![&shape.stream],
+            Self::Ordered(shape) => shape.inputs.iter().map(|input| input.stream.as_str()).collect(),
+        }
+    }
 }
 
 /// A windowed aggregate.
@@ -68,6 +84,68 @@ pub enum GroupColumn {
     WindowEnd,
     /// `window_time`, one microsecond before `window_end`
     WindowTime,
+}
+
+/// A query that takes its rows in event-time order.
+#[derive(Debug, Clone)]
+pub struct OrderedShape {
+    /// What it reads; the operator knows an input by its position.
+    pub inputs: Vec<OrderedInput>,
+    /// What it makes of the ordered rows.
+    pub operator: OrderedOperator,
+    /// What runs over the rows that the operator emits, each by itself; its leaf is a placeholder with their schema.
+    pub output: LogicalPlan,
+}
+
+/// One stream of an ordered query.
+#[derive(Debug, Clone)]
+pub struct OrderedInput {
+    /// The stream; rows are ordered by its event time.
+    pub stream: String,
+    /// From the stream to exactly the columns that the operator takes.
+    pub plan: LogicalPlan,
+}
+
+/// What an ordered query does with its rows.
+#[derive(Debug, Clone)]
+pub enum OrderedOperator {
+    /// Per key, rows that are less than a gap apart, aggregated.
+    Session {
+        /// In microseconds.
+        gap_us: i64,
+        /// Keys and functions, over the columns of the only input.
+        aggregate: KeyedAggregate,
+    },
+}
+
+/// Grouping columns and functions over the columns of an input.
+#[derive(Debug, Clone)]
+pub struct KeyedAggregate {
+    /// In the order of the aggregate's output; keys are columns of the input.
+    pub group: Vec<GroupColumn>,
+    /// Calls of aggregate functions over columns of the input, and literals.
+    pub aggregates: Vec<Expr>,
+}
+
+/// A window function in FROM.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
+pub enum WindowFunction {
+    /// Windows whose borders the clock gives.
+    Aligned(Window),
+    /// `SESSION(input, time, gap)`: per key, as long as rows are less than a gap apart; the end is a gap after the last.
+    Session {
+        /// In microseconds.
+        gap_us: i64,
+    },
+}
+
+impl std::fmt::Display for WindowFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Aligned(window) => window.fmt(f),
+            Self::Session { gap_us } => write!(f, "SESSION {} s", *gap_us as f64 / 1e6),
+        }
+    }
 }
 
 /// Windows of event time, aligned to the epoch.

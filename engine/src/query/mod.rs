@@ -3,6 +3,8 @@
 
 mod emit;
 mod failed;
+mod ordered;
+mod ordered_partition;
 mod partition;
 mod progress;
 mod reader;
@@ -13,13 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use thermocline_log::{Commit, Log};
+use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
 
 use crate::error::Result;
 
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{failed_schema, failed_stream_name};
+pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
 pub(crate) use reader::StageReader;
 pub(crate) use stateless::{StatelessQuery, StatelessSettings};
 pub(crate) use windowed::{WindowedQuery, WindowedSettings};
@@ -180,4 +183,25 @@ pub(crate) async fn commit_when_possible(
             return Ok(Stored::Abandoned);
         }
     }
+}
+
+/// A query's name as part of a file name.
+fn file_name(query: &str) -> String {
+    query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
+}
+
+/// Removes the snapshots whose names begin with `prefix` and sort before that of the committed one.
+fn remove_older_snapshots(log: &Log, prefix: &str, committed: &str) {
+    for name in log.state_files().unwrap_or_default() {
+        if name.starts_with(prefix) && name.as_str() < committed {
+            // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
+            let _ = log.remove_state_file(&name);
+        }
+    }
+}
+
+/// Whether no row of a stream was removed yet. A snapshot that cannot be read can be made again of all rows; of a part of
+/// them, windows would be wrong.
+fn holds_every_row(log: &Log, stream: &Stream) -> bool {
+    (0..stream.partitions()).all(|n| log.range(stream.id(), n).is_ok_and(|range| range.start == 0))
 }

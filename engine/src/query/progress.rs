@@ -54,6 +54,14 @@ impl Ledger {
         Self { query: query.to_owned() }
     }
 
+    /// What belongs to one input of a query that has several; the first one's also holds what belongs to the query.
+    pub(crate) fn of_input(query: &str, input: usize) -> Self {
+        match input {
+            0 => Self::new(query),
+            _ => Self { query: format!("{query}@{input}") },
+        }
+    }
+
     /// Name of the cursor.
     pub(crate) fn cursor(&self) -> String {
         format!("query/{}", self.query)
@@ -84,11 +92,12 @@ impl Ledger {
     }
 
     /// Forgets the snapshot of a partition and moves its cursor back to the oldest row that is still held. What was
-    /// emitted stays, and how far that was: windows after it are computed anew.
-    pub(crate) fn start_anew(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) {
+    /// emitted stays, and how far that was: windows after it are computed anew. Returns the offset of that row.
+    pub(crate) fn start_anew(&self, log: &Log, stream: &Stream, partition: u32, commit: &mut Commit) -> u64 {
         commit.delete(self.name(&format!("snapshot/{partition}")));
         let start = log.range(stream.id(), partition).map_or(0, |range| range.start);
         commit.move_cursor(&self.cursor(), stream.id(), partition, start);
+        start
     }
 
     pub(crate) fn progress(&self, log: &Log) -> Result<Option<Progress>> {

@@ -9,7 +9,6 @@
 //! Recovery: each partition starts at its last snapshot and reads again up to where the committed progress had read;
 //! windows that were closed by then are not closed again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +21,9 @@ use tokio::task::JoinSet;
 use super::failed::{FailedOffset, failed_rows};
 use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, commit_when_possible};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -92,10 +91,13 @@ impl WindowedQuery {
         let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
         let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
         let is_new_text = ledger.claim(log, sql, &mut commit);
-        let states = if is_new_text { None } else { stored_states(&ledger, log, &stream, &aggregate)? };
+        let states = if is_new_text { None } else { stored_states(name, &ledger, log, &stream, &aggregate)? };
         let is_changed = states.is_none();
         if is_changed {
-            tracing::info!(query = name, "query changed: it goes on where it was, from all rows that are still held");
+            tracing::info!(
+                query = name,
+                "query begins anew: it goes on where it was, from all rows that are still held"
+            );
         }
         let mut states = states.unwrap_or_default().into_iter();
         let progress = ledger.progress(log)?;
@@ -274,29 +276,21 @@ impl WindowedQuery {
 
     fn store_snapshot(&mut self, partition: u32, state: &PartitionState) -> Result<()> {
         let file = format!("{}-{partition}-{:020}.snapshot", file_name(&self.name), state.next_offset);
-        write_snapshot(&self.state_dir().join(&file), state)?;
+        if let Err(error) = write_snapshot(&self.log, &file, state) {
+            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
+            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
+            return Ok(());
+        }
         if let Some(earlier) = self.ledger.snapshot(&self.log, partition)
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            self.remove_older(partition, &earlier);
+            super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
         }
         self.ledger.store_snapshot(partition, &file, &mut self.commit);
         self.ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
         self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, state.next_offset);
         Ok(())
-    }
-
-    fn remove_older(&self, partition: u32, committed: &str) {
-        let prefix = format!("{}-{partition}-", file_name(&self.name));
-        let Ok(entries) = std::fs::read_dir(self.state_dir()) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(&prefix) && name.as_str() < committed {
-                // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
-                let _ = self.log.remove_state_file(&name);
-            }
-        }
     }
 
     /// Lets partitions without rows stop holding the others back; each decision is journaled with what it leads to.
@@ -437,10 +431,6 @@ impl WindowedQuery {
         self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
     }
-
-    fn state_dir(&self) -> PathBuf {
-        self.log.state_dir()
-    }
 }
 
 /// How long windows take rows, and what is looked at meanwhile. An alert is told of the last result of a window only: what
@@ -456,8 +446,10 @@ fn openness(emit: Emit, emitter: &Emitter) -> Openness {
 }
 
 /// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns
-/// have now.
+/// have now, or cannot be read: it only saves reading the rows again that it was made of. Where some of those are gone, a
+/// snapshot that cannot be read is an error: windows of what is left would be wrong.
 fn stored_states(
+    query: &str,
     ledger: &Ledger,
     log: &Log,
     stream: &Stream,
@@ -467,16 +459,16 @@ fn stored_states(
     for partition in 0..stream.partitions() {
         states.push(match ledger.snapshot(log, partition) {
             None => None,
-            Some(file) => match read_snapshot(&log.state_dir().join(file), aggregate)? {
-                None => return Ok(None),
-                state => state,
+            Some(file) => match read_snapshot(log, &file, aggregate) {
+                Ok(None) => return Ok(None),
+                Ok(state) => state,
+                Err(error @ (Error::State { .. } | Error::Log(_))) if super::holds_every_row(log, stream) => {
+                    tracing::warn!(query, partition, file, %error, "snapshot cannot be read: its rows are read again");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
             },
         });
     }
     Ok(Some(states))
-}
-
-/// A query's name as part of a file name.
-fn file_name(query: &str) -> String {
-    query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
 }

@@ -6,15 +6,13 @@
 //!
 //! Integers are little-endian. The header lists the panes with the length of each one's IPC stream.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
+use thermocline_log::Log;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
@@ -44,30 +42,16 @@ struct PaneHeader {
     bytes: usize,
 }
 
-/// Writes a state to a file of its own and makes it durable.
-pub(crate) fn write_snapshot(path: &Path, state: &PartitionState) -> Result<()> {
-    let bytes = encode(state)?;
-    let io = |action: &'static str| move |source| Error::Io { action, path: path.to_owned(), source };
-    let partial = path.with_extension("partial");
-    let mut file = File::create(&partial).map_err(io("create"))?;
-    file.write_all(&bytes).map_err(io("write"))?;
-    file.sync_all().map_err(io("sync"))?;
-    std::fs::rename(&partial, path).map_err(io("rename"))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("sync the folder of"))
+/// Writes a state to a state file of its own and makes it durable.
+pub(crate) fn write_snapshot(log: &Log, name: &str, state: &PartitionState) -> Result<()> {
+    Ok(log.write_state_file(name, &encode(state)?)?)
 }
 
 /// Reads a state that [`write_snapshot`] wrote; `None` when it was of other types than `aggregate` has: a column that the
 /// query reads was widened since.
-pub(crate) fn read_snapshot(path: &Path, aggregate: &WindowAggregate) -> Result<Option<PartitionState>> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| Error::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    decode(&bytes, aggregate).map_err(|(expected, found)| Error::State {
-        name: path.display().to_string(),
+pub(crate) fn read_snapshot(log: &Log, name: &str, aggregate: &WindowAggregate) -> Result<Option<PartitionState>> {
+    decode(&log.read_state_file(name)?, aggregate).map_err(|(expected, found)| Error::State {
+        name: log.state_dir().join(name).display().to_string(),
         expected,
         found,
     })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};
+use thermocline_log::{Log, LogOptions};
 use thermocline_sql::{QueryShape, SourceFile};
 
 use super::groups::Groups;
@@ -12,6 +13,9 @@ use super::*;
 use crate::error::Error;
 use crate::stage::Stage;
 use crate::tables::Tables;
+
+/// Name of the state file.
+const NAME: &str = "x.snapshot";
 
 /// The aggregate of `SELECT {outputs} … GROUP BY {keys} window_start, window_end` over rows of (key, v).
 async fn aggregate(outputs: &str, keys: &str) -> WindowAggregate {
@@ -236,37 +240,38 @@ fn assert_same(found: &PartitionState, expected: &PartitionState) {
 #[tokio::test]
 async fn a_snapshot_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.snapshot");
+    let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     for outputs in ["key, avg(v) AS x", "key, count(DISTINCT v) AS x"] {
         let aggregate = aggregate(outputs, "key,").await;
         let expected = state(&aggregate, true).await;
-        write_snapshot(&path, &expected).unwrap();
-        assert_same(&read_snapshot(&path, &aggregate).unwrap().unwrap(), &expected);
+        write_snapshot(&log, NAME, &expected).unwrap();
+        assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
     }
     // Neither keys nor functions: a state without columns still is one row.
     let aggregate = aggregate("window_start AS s", "").await;
     let expected = state(&aggregate, false).await;
-    write_snapshot(&path, &expected).unwrap();
-    assert_same(&read_snapshot(&path, &aggregate).unwrap().unwrap(), &expected);
+    write_snapshot(&log, NAME, &expected).unwrap();
+    assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
 }
 
 #[tokio::test]
 async fn any_flipped_bit_is_detected_and_the_file_named() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.snapshot");
+    let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+    let path = log.state_dir().join(NAME);
     let aggregate = aggregate("key, avg(v) AS x", "key,").await;
-    write_snapshot(&path, &state(&aggregate, true).await).unwrap();
+    write_snapshot(&log, NAME, &state(&aggregate, true).await).unwrap();
     let intact = std::fs::read(&path).unwrap();
     for byte in (0..intact.len()).step_by(7).chain(0..16).chain(intact.len() - 8..intact.len()) {
         let mut broken = intact.clone();
         broken[byte] ^= 1 << (byte % 8);
         std::fs::write(&path, &broken).unwrap();
-        let error = read_snapshot(&path, &aggregate).expect_err("a bit is wrong");
+        let error = read_snapshot(&log, NAME, &aggregate).expect_err("a bit is wrong");
         assert!(matches!(&error, Error::State { name, .. } if name.ends_with("x.snapshot")), "byte {byte}: {error}");
     }
     for length in [0, 5, 12, intact.len() / 2, intact.len() - 1] {
         std::fs::write(&path, &intact[..length]).unwrap();
-        let error = read_snapshot(&path, &aggregate).expect_err("the end is missing");
+        let error = read_snapshot(&log, NAME, &aggregate).expect_err("the end is missing");
         assert!(error.to_string().contains("x.snapshot"), "{length} bytes: {error}");
     }
 }
@@ -274,21 +279,22 @@ async fn any_flipped_bit_is_detected_and_the_file_named() {
 #[tokio::test]
 async fn an_unknown_version_is_refused_with_both_named() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.snapshot");
+    let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+    let path = log.state_dir().join(NAME);
     let aggregate = aggregate("key, avg(v) AS x", "key,").await;
-    write_snapshot(&path, &state(&aggregate, true).await).unwrap();
+    write_snapshot(&log, NAME, &state(&aggregate, true).await).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[6..8].copy_from_slice(&9_u16.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
-    let text = read_snapshot(&path, &aggregate).unwrap_err().to_string();
+    let text = read_snapshot(&log, NAME, &aggregate).unwrap_err().to_string();
     assert!(text.contains("format version 1") && text.contains("version 9"), "{text}");
 }
 
 #[tokio::test]
 async fn a_state_of_other_types_is_none_of_the_query() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.snapshot");
-    write_snapshot(&path, &state(&aggregate("key, avg(v) AS x", "key,").await, true).await).unwrap();
+    let log = Log::open(folder.path(), LogOptions::default()).unwrap();
+    write_snapshot(&log, NAME, &state(&aggregate("key, avg(v) AS x", "key,").await, true).await).unwrap();
     let other = aggregate("key, count(v) AS x", "key,").await;
-    assert!(read_snapshot(&path, &other).unwrap().is_none());
+    assert!(read_snapshot(&log, NAME, &other).unwrap().is_none());
 }

@@ -135,10 +135,7 @@ impl Pipeline {
         let pipeline = self.check().await.unwrap_or_else(|text| panic!("{text}"));
         let options = LogOptions { disk: Arc::clone(&self.disk), durability: self.durability, ..LogOptions::default() };
         let log = Log::open(self.dir.path().join("log"), options)?;
-        let stream = |shape: &QueryShape| match shape {
-            QueryShape::Stateless { stream, .. } => stream.clone(),
-            QueryShape::Windowed(shape) => shape.stream.clone(),
-        };
+        let stream = |shape: &QueryShape| shape.streams()[0].to_owned();
         let inserts = pipeline.queries.iter().map(|q| (q.name.clone(), stream(&q.shape)));
         let alerts = pipeline.alerts.values().map(|a| (format!("alert.{}", a.name), stream(&a.shape)));
         let reads = inserts.chain(alerts).collect();

@@ -22,6 +22,8 @@ use crate::error::Result;
 pub(crate) struct ColumnBuilder {
     data_type: DataType,
     values: Values,
+    rows: usize,
+    /// Of the rows up to the last NULL; those behind it have values.
     nulls: NullBufferBuilder,
 }
 
@@ -51,12 +53,32 @@ impl Bytes {
     fn new(rows: usize) -> Self {
         let mut offsets = Vec::with_capacity(rows + 1);
         offsets.push(0);
-        Self { bytes: Vec::with_capacity(rows * 8), offsets }
+        Self { bytes: Vec::with_capacity(rows * 10 + 16), offsets }
     }
 
     #[inline]
     fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
+        self.end_value();
+    }
+
+    /// Pushes the first `length` of `bytes`.
+    #[inline]
+    fn push_first(&mut self, bytes: &[u8], length: usize) {
+        match bytes.first_chunk::<16>() {
+            // A copy of known size takes neither a call nor a branch by length.
+            Some(chunk) if length <= chunk.len() => {
+                let end = self.bytes.len() + length;
+                self.bytes.extend_from_slice(chunk);
+                self.bytes.truncate(end);
+            }
+            _ => self.bytes.extend_from_slice(&bytes[..length]),
+        }
+        self.end_value();
+    }
+
+    #[inline]
+    fn end_value(&mut self) {
         self.offsets.push(i32::try_from(self.bytes.len()).expect("a body's texts are far below 2 GiB"));
     }
 
@@ -86,13 +108,13 @@ impl ColumnBuilder {
             DataType::Decimal128(..) => Values::Decimals(Vec::with_capacity(rows)),
             _ => Values::Nothing,
         };
-        Self { data_type: data_type.clone(), values, nulls: NullBufferBuilder::new(rows) }
+        Self { data_type: data_type.clone(), values, rows: 0, nulls: NullBufferBuilder::new(rows) }
     }
 
     /// Rows in the column.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.nulls.len()
+        self.rows
     }
 
     /// Appends a scalar that [`super::value::Kind::read`] made for this column; missing is NULL.
@@ -109,7 +131,15 @@ impl ColumnBuilder {
             (_, Scalar::Missing | Scalar::Null) => return self.append_null(),
             _ => unreachable!("the column's reader and builder come from one data type"),
         }
-        self.nulls.append_non_null();
+        self.rows += 1;
+    }
+
+    /// Appends the text that the first `length` of `bytes` are to a column of texts. Bytes behind them are read too.
+    #[inline]
+    pub(crate) fn append_text(&mut self, bytes: &[u8], length: usize) {
+        let Values::Texts(texts) = &mut self.values else { unreachable!("the column takes texts") };
+        texts.push_first(bytes, length);
+        self.rows += 1;
     }
 
     /// Appends a NULL.
@@ -123,21 +153,25 @@ impl ColumnBuilder {
             Values::Decimals(decimals) => decimals.push(0),
             Values::Nothing => {}
         }
+        self.nulls.append_n_non_nulls(self.rows - self.nulls.len());
         self.nulls.append_null();
+        self.rows += 1;
     }
 
     /// The last value of a column of integers or times, unless it is NULL.
     #[inline]
     pub(crate) fn last_int(&self) -> Option<i64> {
         let Values::Ints(ints) = &self.values else { return None };
-        ints.last().copied().filter(|_| self.nulls.is_valid(ints.len() - 1))
+        let last = self.rows.checked_sub(1)?;
+        ints.last().copied().filter(|_| last >= self.nulls.len() || self.nulls.is_valid(last))
     }
 
     /// Takes back all but the first `rows`.
     pub(crate) fn truncate(&mut self, rows: usize) {
-        if self.len() <= rows {
+        if self.rows <= rows {
             return;
         }
+        self.rows = rows;
         match &mut self.values {
             Values::Texts(values) | Values::Bytes(values) => values.truncate(rows),
             Values::Booleans(booleans) => booleans.truncate(rows),
@@ -147,7 +181,9 @@ impl ColumnBuilder {
             Values::Decimals(decimals) => decimals.truncate(rows),
             Values::Nothing => {}
         }
-        self.nulls.truncate(rows);
+        if rows < self.nulls.len() {
+            self.nulls.truncate(rows);
+        }
     }
 
     /// The column. Narrowing casts lose nothing: the reader checked the range.
@@ -155,8 +191,8 @@ impl ColumnBuilder {
     /// # Errors
     /// Only when Arrow refuses what has the column's type.
     pub(crate) fn finish(self) -> Result<ArrayRef> {
-        let Self { data_type, values, nulls } = self;
-        let rows = nulls.len();
+        let Self { data_type, values, rows, mut nulls } = self;
+        nulls.append_n_non_nulls(rows - nulls.len());
         let nulls = nulls.build();
         Ok(match (values, &data_type) {
             (Values::Texts(texts), _) => {

@@ -26,7 +26,7 @@ pub(crate) fn decode(shape: &Arc<RowShape>, body: &[u8], now_us: i64) -> Result<
         number += 1;
         match element {
             Ok(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => reader.take(number, text, &mut rows),
+                Ok(text) => reader.take(number, text, bytes, &mut rows),
                 Err(error) => rows.reject(number, bytes, &not_utf8(&error)),
             },
             Err(reason) => rows.reject(number, elements.rest, reason),

@@ -2,8 +2,6 @@
 //! (`,"ts":`, white space included) are the prediction for the next. The same bytes at the same place of an object mean
 //! the same, so that a match needs no reading; anything else is read, and predicted from then on.
 
-use std::borrow::Cow;
-
 use super::json_gap::Gap;
 use super::json_scan::{Scanner, Unexpected};
 use super::rows::Rows;
@@ -28,7 +26,14 @@ struct Field {
     /// What stands between the value before, or the start of the row, and this field's value.
     gap: Gap,
     /// `None` for a field that no column takes.
-    column: Option<usize>,
+    column: Option<Target>,
+}
+
+/// A column and what it reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Target {
+    column: usize,
+    kind: Kind,
 }
 
 /// Why an object is no row.
@@ -44,10 +49,11 @@ impl From<Unexpected> for Problem {
 }
 
 impl ObjectReader {
-    /// Takes the object in `text` into `rows`, or rejects it as line `line`.
+    /// Takes the object in `text` into `rows`, or rejects it as line `line`. `ahead` are the bytes from there on: those of
+    /// the text, and then nothing or a control character.
     #[inline]
-    pub(crate) fn take(&mut self, line: u64, text: &str, rows: &mut Rows) {
-        let mut scanner = Scanner::new(text);
+    pub(crate) fn take(&mut self, line: u64, text: &str, ahead: &[u8], rows: &mut Rows) {
+        let mut scanner = Scanner::with_bytes_ahead(text, ahead);
         let read = self.read(&mut scanner, rows).map_err(|problem| match problem {
             Problem::Syntax(error) => scanner.explain(&error),
             Problem::Column(reason) => reason,
@@ -59,10 +65,10 @@ impl ObjectReader {
     fn read(&mut self, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<(), Problem> {
         let mut wrong = None;
         let mut at = 0;
-        while let Some(column) = self.next_column(&mut at, scanner, rows)? {
-            match column {
-                Some(column) => {
-                    if let Err(reason) = read_value(column, scanner, rows)? {
+        while let Some(target) = self.next_column(&mut at, scanner, rows)? {
+            match target {
+                Some(target) => {
+                    if let Err(reason) = read_value(target, scanner, rows)? {
                         // Broken syntax further on is the better reason: read to the end.
                         wrong.get_or_insert(reason);
                     }
@@ -86,7 +92,7 @@ impl ObjectReader {
         at: &mut usize,
         scanner: &mut Scanner<'_>,
         rows: &mut Rows,
-    ) -> Result<Option<Option<usize>>, Unexpected> {
+    ) -> Result<Option<Option<Target>>, Unexpected> {
         match self.fields.get(*at) {
             Some(field) if scanner.skip_gap(&field.gap) => {
                 *at += 1;
@@ -108,7 +114,7 @@ impl ObjectReader {
         at: &mut usize,
         scanner: &mut Scanner<'_>,
         rows: &mut Rows,
-    ) -> Result<Option<Option<usize>>, Unexpected> {
+    ) -> Result<Option<Option<Target>>, Unexpected> {
         let start = scanner.position();
         if start == 0 {
             scanner.expect(b'{', "'{' of an object")?;
@@ -120,7 +126,7 @@ impl ObjectReader {
             return Ok(None);
         }
         let key = scanner.string()?;
-        let column = rows.shape().column(&key);
+        let column = rows.shape().column(&key).map(|column| Target { column, kind: *rows.kind(column) });
         if column.is_none() {
             rows.ignore_field(&key);
         }
@@ -131,7 +137,7 @@ impl ObjectReader {
     }
 
     /// Predicts what was read.
-    fn learn(&mut self, at: &mut usize, gap: &[u8], column: Option<usize>) {
+    fn learn(&mut self, at: &mut usize, gap: &[u8], column: Option<Target>) {
         if gap.len() > MAX_GAP_BYTES {
             return;
         }
@@ -153,11 +159,12 @@ impl ObjectReader {
 /// Reads a value into its column; the reason to reject the row inside. The usual form of the usual types goes there at
 /// once, any other is read as a [`super::value::Value`] first.
 #[inline(always)]
-fn read_value(column: usize, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Result<(), String>, Unexpected> {
-    match *rows.kind(column) {
+fn read_value(target: Target, scanner: &mut Scanner<'_>, rows: &mut Rows) -> Result<Result<(), String>, Unexpected> {
+    let Target { column, kind } = target;
+    match kind {
         Kind::Text => {
-            if let Some(text) = scanner.plain_string() {
-                return Ok(rows.put(column, &Scalar::Text(Cow::Borrowed(text))));
+            if let Some((bytes, length)) = scanner.plain_string() {
+                return Ok(rows.put_text(column, bytes, length));
             }
         }
         Kind::Float64 => {

@@ -13,6 +13,9 @@ use super::value::Value;
 /// Walks over a JSON text.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
+    /// The text and what comes behind it in memory, if that begins with a control character. No value goes on over one,
+    /// so that words of eight or sixteen bytes can be read without a look at where the text ends.
+    ahead: &'a [u8],
     at: usize,
 }
 
@@ -24,8 +27,17 @@ pub(crate) struct Unexpected {
 }
 
 impl<'a> Scanner<'a> {
+    #[cfg(test)]
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self::with_bytes_ahead(text, text.as_bytes())
+    }
+
+    /// A scanner of `text`, which `ahead` begins with; behind it, `ahead` has nothing or a control character.
+    #[inline]
+    pub(crate) fn with_bytes_ahead(text: &'a str, ahead: &'a [u8]) -> Self {
+        debug_assert!(ahead.starts_with(text.as_bytes()));
+        debug_assert!(ahead.get(text.len()).is_none_or(|byte| *byte < b' '));
+        Self { text, ahead, at: 0 }
     }
 
     /// Why the text is not what it should be.
@@ -82,7 +94,8 @@ impl<'a> Scanner<'a> {
     /// Steps over the gap if it is next.
     #[inline]
     pub(crate) fn skip_gap(&mut self, gap: &Gap) -> bool {
-        let length = gap.matches(self.text.as_bytes(), self.at);
+        // A gap may have control characters, such as the carriage return that ends a line.
+        let length = gap.matches(self.ahead, self.at).filter(|length| self.at + length <= self.text.len());
         self.at += length.unwrap_or(0);
         length.is_some()
     }
@@ -97,9 +110,9 @@ impl<'a> Scanner<'a> {
         &self.text.as_bytes()[position..self.at]
     }
 
-    /// The string that is next, if it is one without escapes.
+    /// The string that is next, if it is one without escapes: the bytes from its first on, and how many of them are its.
     #[inline]
-    pub(crate) fn plain_string(&mut self) -> Option<&'a str> {
+    pub(crate) fn plain_string(&mut self) -> Option<(&'a [u8], usize)> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
         let end = self.plain_end(start);
@@ -107,13 +120,13 @@ impl<'a> Scanner<'a> {
             return None;
         }
         self.at = end + 1;
-        Some(&self.text[start..end])
+        Some((&self.ahead[start..], end - start))
     }
 
     /// The number that is next, if it is a plain decimal of few digits.
     #[inline]
     pub(crate) fn short_decimal(&mut self) -> Option<f64> {
-        let (number, length) = short_decimal(&self.text.as_bytes()[self.at..])?;
+        let (number, length) = short_decimal(&self.ahead[self.at..])?;
         self.at += length;
         Some(number)
     }
@@ -121,7 +134,7 @@ impl<'a> Scanner<'a> {
     /// The number that is next, if it is a whole one of few digits that `take` takes.
     #[inline]
     pub(crate) fn short_integer(&mut self, take: impl FnOnce(i64) -> Option<i64>) -> Option<i64> {
-        let (number, length) = short_integer(&self.text.as_bytes()[self.at..])?;
+        let (number, length) = short_integer(&self.ahead[self.at..])?;
         let taken = take(number)?;
         self.at += length;
         Some(taken)
@@ -175,7 +188,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn plain_end(&self, mut at: usize) -> usize {
         loop {
-            let plain = plain_bytes(word_at(self.text.as_bytes(), at));
+            let plain = plain_bytes(word_at(self.ahead, at));
             at += plain;
             if plain < 8 {
                 return at;

@@ -14,6 +14,7 @@ mod json_scan;
 mod line_point;
 mod line_protocol;
 mod ndjson;
+mod ndjson_stream;
 mod number;
 mod parallel;
 mod rejected;
@@ -32,6 +33,7 @@ pub(crate) use self::csv::{Header as CsvHeader, decode_records as decode_csv_rec
 pub(crate) use self::csv_record::{MAX_RECORD_BYTES, complete_records as complete_csv_records};
 pub use self::line_protocol::{DecodedLines, Precision, decode_lines};
 pub(crate) use self::ndjson::decode as decode_ndjson;
+pub(crate) use self::ndjson_stream::NdjsonStream;
 pub(crate) use self::parallel::decode_body;
 pub use self::rejected::{REASONS_IN_ANSWER, Reason, RejectedRows};
 pub(crate) use self::rows::{Rows, Scratch};

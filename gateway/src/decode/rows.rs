@@ -111,6 +111,12 @@ impl Rows {
         self.now_us
     }
 
+    /// From now on, event times are held against `now_us`.
+    pub(crate) fn set_now(&mut self, now_us: i64) {
+        self.latest_event_time_us = self.shape.latest_event_time_us(now_us);
+        self.now_us = now_us;
+    }
+
     /// Takes the row in `scratch`, or rejects it: for what its reader found (`read`), for a column it lacks, or for an
     /// event time too far ahead.
     #[inline]
@@ -164,6 +170,21 @@ impl Rows {
             return Err(self.shape.columns[column].duplicate());
         }
         builder.append(scalar);
+        self.columns_set += 1;
+        Ok(())
+    }
+
+    /// Sets a column of texts of the row being written to the first `length` of `bytes`, which are UTF-8.
+    ///
+    /// # Errors
+    /// The reason to reject the row: the column is set already.
+    #[inline]
+    pub(crate) fn put_text(&mut self, column: usize, bytes: &[u8], length: usize) -> Result<(), String> {
+        let builder = &mut self.builders[column];
+        if builder.len() != self.count {
+            return Err(self.shape.columns[column].duplicate());
+        }
+        builder.append_text(bytes, length);
         self.columns_set += 1;
         Ok(())
     }

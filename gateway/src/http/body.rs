@@ -1,4 +1,5 @@
-//! Reads a request's body: bounded in size, time and together with all other bodies; gzip undone.
+//! Reads a request's body, whole or piece by piece: bounded in size, time and together with all other bodies; gzip
+//! undone.
 
 use std::io::Read;
 
@@ -30,23 +31,8 @@ pub(crate) struct ReadBody {
 
 /// Reads and decompresses a whole body.
 pub(crate) async fn read_body(state: &HttpState, headers: &HeaderMap, body: Body) -> Result<ReadBody, ApiError> {
-    let is_gzip = content_encoding(headers)?;
-    let deadline = Instant::now() + state.options.body_timeout;
-    let mut chunks = body.into_data_stream();
-    let mut reservation = state.budget.reserve();
-    let read = match declared_length(state, headers, &mut reservation) {
-        Ok(declared) => read_chunks(state, &mut chunks, declared, deadline, &mut reservation).await,
-        Err(error) => Err(error.into()),
-    };
-    let bytes = match read {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            drop(reservation);
-            drain(state, chunks, deadline).await;
-            return Err(error);
-        }
-    };
-    metrics::bytes("http", bytes.len() as u64);
+    let is_gzip = is_gzip(headers)?;
+    let (bytes, reservation) = read_pieces(state, headers, body, async |pieces| pieces.collect().await).await?;
     if is_gzip {
         let (bytes, reservation) = decompress(state, bytes, reservation).await?;
         return Ok(ReadBody { bytes, _reservation: reservation });
@@ -54,56 +40,112 @@ pub(crate) async fn read_body(state: &HttpState, headers: &HeaderMap, body: Body
     Ok(ReadBody { bytes, _reservation: reservation })
 }
 
-/// Reserves what the client says it will send; that many bytes.
-fn declared_length(state: &HttpState, headers: &HeaderMap, reservation: &mut Reservation) -> Result<u64, Error> {
-    let declared =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0);
-    if declared > state.options.max_body_bytes {
-        return Err(Error::TooLarge { limit_bytes: state.options.max_body_bytes });
+/// Has `read` read a body as it comes. Returns what it made of it, and the share of the bytes in flight that the body has
+/// until that is dropped.
+pub(crate) async fn read_pieces<T>(
+    state: &HttpState,
+    headers: &HeaderMap,
+    body: Body,
+    read: impl AsyncFnOnce(&mut Pieces<'_>) -> Result<T, ApiError>,
+) -> Result<(T, Reservation), ApiError> {
+    let mut pieces = Pieces {
+        state,
+        chunks: body.into_data_stream(),
+        deadline: Instant::now() + state.options.body_timeout,
+        reservation: state.budget.reserve(),
+        declared: 0,
+        reserved: 0,
+        received: 0,
+    };
+    let read = match pieces.reserve_declared(headers) {
+        Ok(()) => read(&mut pieces).await,
+        Err(error) => Err(error.into()),
+    };
+    let Pieces { chunks, deadline, reservation, received, .. } = pieces;
+    match read {
+        Ok(made) => {
+            metrics::bytes("http", received);
+            Ok((made, reservation))
+        }
+        Err(error) => {
+            drop(reservation);
+            drain(state, chunks, deadline).await;
+            Err(error)
+        }
     }
-    reservation.grow(declared)?;
-    Ok(declared)
 }
 
-async fn read_chunks(
-    state: &HttpState,
-    chunks: &mut BodyDataStream,
-    declared: u64,
+/// A body as it comes, within its bounds.
+pub(crate) struct Pieces<'a> {
+    state: &'a HttpState,
+    chunks: BodyDataStream,
     deadline: Instant,
-    reservation: &mut Reservation,
-) -> Result<Bytes, ApiError> {
-    let slow =
-        |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time, nothing of it was stored");
-    let next = async |chunks: &mut BodyDataStream| {
-        let limit = deadline.min(Instant::now() + state.options.idle_timeout);
-        timeout_at(limit, chunks.next()).await.map_err(slow)
-    };
-    let broken = |error: axum::Error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
-    let Some(first) = next(chunks).await?.transpose().map_err(broken)? else { return Ok(Bytes::new()) };
-    // One chunk is the usual case of a small body: no copy.
-    let Some(second) = next(chunks).await?.transpose().map_err(broken)? else {
-        reservation.grow((first.len() as u64).saturating_sub(declared))?;
-        return Ok(first);
-    };
-    let mut whole = BytesMut::with_capacity(usize::try_from(declared).unwrap_or(0));
-    whole.extend_from_slice(&first);
-    let mut chunk = Some(second);
-    let mut reserved = declared;
-    while let Some(bytes) = chunk {
-        whole.extend_from_slice(&bytes);
-        let length = whole.len() as u64;
-        if length > state.options.max_body_bytes {
-            return Err(Error::TooLarge { limit_bytes: state.options.max_body_bytes }.into());
-        }
-        if length > reserved {
-            // In steps, so that a body in many small chunks does not contend for the counter.
-            let step = (length - reserved).max(64 << 10).min(state.options.max_body_bytes - reserved);
-            reservation.grow(step)?;
-            reserved += step;
-        }
-        chunk = next(chunks).await?.transpose().map_err(broken)?;
+    reservation: Reservation,
+    /// Bytes that the client said it will send; 0 when it did not.
+    declared: u64,
+    reserved: u64,
+    received: u64,
+}
+
+impl Pieces<'_> {
+    /// Bytes that the client said it will send; 0 when it did not.
+    pub(crate) fn declared_bytes(&self) -> usize {
+        usize::try_from(self.declared).unwrap_or(0)
     }
-    Ok(whole.freeze())
+
+    /// The next piece; `None` at the end of the body.
+    ///
+    /// # Errors
+    /// The client is too slow or broke off, or the body is larger than it may be, alone or with all others.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let options = &self.state.options;
+        let limit = self.deadline.min(Instant::now() + options.idle_timeout);
+        let slow =
+            |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time, nothing of it was stored");
+        let broken = |error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
+        let next = timeout_at(limit, self.chunks.next()).await.map_err(slow)?;
+        let Some(piece) = next.transpose().map_err(broken)? else { return Ok(None) };
+        let is_first = self.received == 0;
+        self.received += piece.len() as u64;
+        if self.received > options.max_body_bytes {
+            return Err(Error::TooLarge { limit_bytes: options.max_body_bytes }.into());
+        }
+        let missing = self.received.saturating_sub(self.reserved);
+        if missing > 0 {
+            // After the first piece in steps, so that a body in many small ones does not contend for the counter.
+            let step = if is_first { missing } else { missing.max(64 << 10) };
+            let step = step.min(options.max_body_bytes - self.reserved);
+            self.reservation.grow(step)?;
+            self.reserved += step;
+        }
+        Ok(Some(piece))
+    }
+
+    /// Reserves what the client says it will send.
+    fn reserve_declared(&mut self, headers: &HeaderMap) -> Result<(), Error> {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        self.declared = length.unwrap_or(0);
+        if self.declared > self.state.options.max_body_bytes {
+            return Err(Error::TooLarge { limit_bytes: self.state.options.max_body_bytes });
+        }
+        self.reservation.grow(self.declared)?;
+        self.reserved = self.declared;
+        Ok(())
+    }
+
+    /// All pieces in one.
+    async fn collect(&mut self) -> Result<Bytes, ApiError> {
+        let Some(first) = self.next().await? else { return Ok(Bytes::new()) };
+        // One piece is the usual case of a small body: no copy.
+        let Some(second) = self.next().await? else { return Ok(first) };
+        let mut whole = BytesMut::with_capacity(self.declared_bytes());
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&second);
+        while let Some(piece) = self.next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
 }
 
 async fn drain(state: &HttpState, mut chunks: BodyDataStream, deadline: Instant) {
@@ -119,7 +161,7 @@ async fn drain(state: &HttpState, mut chunks: BodyDataStream, deadline: Instant)
 }
 
 /// Whether the body is compressed with gzip.
-fn content_encoding(headers: &HeaderMap) -> Result<bool, ApiError> {
+pub(crate) fn is_gzip(headers: &HeaderMap) -> Result<bool, ApiError> {
     let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(false) };
     match encoding.as_bytes() {
         b"gzip" | b"x-gzip" => Ok(true),

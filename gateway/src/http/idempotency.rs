@@ -48,8 +48,44 @@ pub(crate) fn read_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 }
 
 impl IdempotencyKey {
-    pub(crate) fn new(stream: &str, key: &str, body: &[u8]) -> Self {
-        let length = (body.len() as u64) << 32;
-        Self { key: format!("http/{stream}/{key}"), fingerprint: length | u64::from(crc32c::crc32c(body)) }
+    pub(crate) fn new(stream: &str, key: &str, body: Fingerprint) -> Self {
+        Self { key: format!("http/{stream}/{key}"), fingerprint: body.bytes << 32 | u64::from(body.crc) }
+    }
+}
+
+/// Length and checksum of a body, in whatever pieces it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Fingerprint {
+    bytes: u64,
+    crc: u32,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let mut fingerprint = Self::default();
+        fingerprint.add(body);
+        fingerprint
+    }
+
+    /// Adds the next piece of the body.
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        self.crc = crc32c::crc32c_append(self.crc, piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_does_not_depend_on_how_a_body_was_cut() {
+        let mut pieces = Fingerprint::default();
+        for piece in [&b"12"[..], b"", b"3456789"] {
+            pieces.add(piece);
+        }
+        assert_eq!(pieces, Fingerprint::of(b"123456789"));
+        // What earlier versions have stored: the length, and the CRC-32C's check value.
+        assert_eq!(IdempotencyKey::new("s", "k", pieces).fingerprint, 9 << 32 | 0xe306_9283);
     }
 }

@@ -12,6 +12,7 @@ mod replay;
 mod result_format;
 mod router;
 mod rows;
+mod rows_body;
 mod server;
 mod state;
 mod streams;

@@ -12,12 +12,12 @@ use serde::Serialize;
 use thermocline_log::{Commit, Receipt};
 
 use super::answer::ApiError;
-use super::body::read_body;
 use super::idempotency::{IdempotencyKey, REPLAYED, read_key};
 use super::replay;
+use super::rows_body::RowsBody;
 use super::state::HttpState;
 use crate::append::{Append, check_rejected};
-use crate::decode::{Format, Reason, decode_body};
+use crate::decode::{Format, Reason};
 use crate::error::Error;
 use crate::input::OpenStream;
 use crate::metrics;
@@ -43,17 +43,16 @@ pub(crate) async fn append(
     let open = open.ok_or_else(|| ApiError::unknown_stream(&stream, &state.streams.suggestions(&stream)))?;
     let format = body_format(&headers)?;
     let key = read_key(&headers)?;
-    let body = read_body(&state, &headers, body).await?;
-    let key = key.map(|key| IdempotencyKey::new(&stream, key, &body.bytes));
+    // Lives to the end: it holds its share of the bytes in flight.
+    let mut body = RowsBody::read(&state, &headers, body, format, &open.shape, key.is_some()).await?;
+    let key = key.map(|key| IdempotencyKey::new(&stream, key, body.fingerprint()));
     if let Some(key) = &key
         && let Some(receipt) = state.log.receipt(&key.key, key.fingerprint).map_err(Error::Log)?
     {
         return replay(&state, &open, receipt).await;
     }
     let (now_us, options) = (state.clock.now_us(), &state.options);
-    let decoding =
-        decode_body(format, &open.shape, body.bytes.clone(), options.max_body_bytes, now_us, options.decode_threads);
-    let decoded = decoding.await?;
+    let decoded = body.decode(&state, &open.shape, now_us).await?;
     check_rejected(&decoded, options.max_rejected_rows)?;
     let append = Append::new(decoded, SOURCE, now_us)?;
     let mut commit = Commit::new();

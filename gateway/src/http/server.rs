@@ -16,6 +16,10 @@ use tokio_util::task::TaskTracker;
 use super::router::router;
 use super::state::{HttpOptions, HttpState};
 
+/// What is read from a socket at a time, and decoded before the next is read: few calls for a large body, and still in
+/// the processor's cache when it is decoded. A request's head must fit too.
+const READ_BUFFER_BYTES: usize = 128 << 10;
+
 /// Serves until `shutdown`; then accepts nothing more, lets requests in flight finish within
 /// [`HttpOptions::shutdown_grace`], and cuts the rest off.
 pub async fn serve(listener: TcpListener, state: HttpState, shutdown: CancellationToken) {
@@ -67,6 +71,7 @@ async fn connection(stream: TcpStream, app: Router, options: Arc<HttpOptions>, s
         tracing::debug!(error = &error as &dyn std::error::Error, "cannot turn off Nagle's algorithm");
     }
     let mut builder = http1::Builder::new();
+    builder.max_buf_size(READ_BUFFER_BYTES);
     builder.timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     let mut serving = pin!(serving.with_upgrades());

@@ -1,6 +1,5 @@
 //! Disks around the operating system's: one that writes down what the journal did, one that is slow.
 
-use std::any::Any;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use thermocline_log::{DirEntry, Disk, DiskFile, OsDisk};
+use thermocline_log::{DiskFile, DiskHooks, HookedDisk};
 
 /// What was done to the files of a journal, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,91 +32,35 @@ pub trait Watch: std::fmt::Debug + Send + Sync {
 }
 
 /// The operating system's files, watched.
+pub fn watched_disk<W: Watch + 'static>(watch: W) -> (Arc<HookedDisk<Watched<W>>>, Arc<Watched<W>>) {
+    let watched = Arc::new(Watched(watch));
+    (HookedDisk::new(&watched), watched)
+}
+
+/// Tells who watches.
 #[derive(Debug)]
-pub struct WatchedDisk<W>(pub Arc<W>);
+pub struct Watched<W>(pub W);
 
-#[derive(Debug)]
-struct WatchedFile<W> {
-    watch: Arc<W>,
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-}
-
-impl<W: Watch> WatchedDisk<W> {
-    fn watched(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile>
-    where
-        W: 'static,
-    {
-        Arc::new(WatchedFile { watch: Arc::clone(&self.0), path: path.to_owned(), file })
-    }
-}
-
-impl<W: Watch + 'static> Disk for WatchedDisk<W> {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        OsDisk.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.watched(path, OsDisk.create(path)?))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.watched(path, OsDisk.open(path)?))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        OsDisk.lock(path)
-    }
-}
-
-impl<W: Watch> DiskFile for WatchedFile<W> {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+impl<W: Watch + 'static> DiskHooks for Watched<W> {
+    fn write(&self, file: &dyn DiskFile, path: &Path, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
-        self.watch.step(&self.path, Step::Write { offset, bytes });
-        self.file.write_all_at(parts, offset)
+        self.0.step(path, Step::Write { offset, bytes });
+        file.write_all_at(parts, offset)
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.watch.step(&self.path, Step::Allocate(bytes));
-        self.file.allocate(bytes)
+    fn allocate(&self, file: &dyn DiskFile, path: &Path, bytes: u64) -> io::Result<()> {
+        self.0.step(path, Step::Allocate(bytes));
+        file.allocate(bytes)
     }
 
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.watch.step(&self.path, Step::Sync);
-        self.file.sync_data()
+    fn sync(&self, file: &dyn DiskFile, path: &Path) -> io::Result<()> {
+        self.0.step(path, Step::Sync);
+        file.sync_data()
     }
 }
 
 fn is_journal(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "wal")
+    path.parent().is_some_and(|folder| folder.ends_with("journal"))
 }
 
 /// Writes down what was done to journal files.

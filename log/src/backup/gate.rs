@@ -1,13 +1,11 @@
 //! What keeps a running backup and the rest of the log out of each other's way: one backup at a time, nothing that it
 //! still needs is removed, and the directory is not released before it has ended.
 
-use std::path::{Component, Path};
-
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, Result, io_error};
-use crate::log::STATE_FOLDER;
 use crate::shared::Shared;
+use crate::state_file;
 
 /// Whether a backup is under way and what it holds.
 #[derive(Debug, Default)]
@@ -86,13 +84,7 @@ impl Drop for Hold<'_> {
 
 /// Removes a file of the state folder; false when a backup holds it.
 pub(crate) fn remove_state_file(shared: &Shared, name: &str) -> Result<bool> {
-    let folder = shared.dir.join(STATE_FOLDER);
-    let path = folder.join(name);
-    if !matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]) {
-        let invalid =
-            std::io::Error::new(std::io::ErrorKind::InvalidInput, "expected the name of a file, found a path");
-        return Err(io_error("remove", &path)(invalid));
-    }
+    let path = state_file::path_of(shared, name)?;
     // Under the lock, so that a backup that begins sees the file either gone or staying.
     let state = shared.backup.lock();
     if state.state_files_held {

@@ -21,6 +21,8 @@ use copy::Copier;
 use cut::Cut;
 
 pub(crate) use gate::{BackupGate, remove_state_file};
+#[cfg(test)]
+pub(crate) use restore::restore_on;
 pub use restore::{is_backup, restore, verify_backup};
 pub(crate) use running::run;
 

@@ -31,13 +31,23 @@ pub fn is_backup(dir: impl AsRef<Path>) -> bool {
 pub fn restore(
     backup: impl AsRef<Path>,
     dir: impl AsRef<Path>,
+    progress: impl FnMut(CopyProgress),
+) -> Result<BackupReport> {
+    restore_on(&ReadOnlyDisk, backup.as_ref(), &OsDisk, dir.as_ref(), progress)
+}
+
+/// [`restore`] from one disk to another.
+pub(crate) fn restore_on(
+    from: &dyn Disk,
+    backup: &Path,
+    to: &dyn Disk,
+    dir: &Path,
     mut progress: impl FnMut(CopyProgress),
 ) -> Result<BackupReport> {
-    let (backup, dir) = (backup.as_ref(), dir.as_ref());
-    let _hold = hold(backup)?;
-    let manifest = Manifest::read(&ReadOnlyDisk, backup)?;
+    let _hold = hold(from, backup)?;
+    let manifest = Manifest::read(from, backup)?;
     let bytes = manifest.files.iter().map(|file| file.bytes).sum();
-    let mut copier = Copier::begin(&ReadOnlyDisk, backup, &OsDisk, dir)?;
+    let mut copier = Copier::begin(from, backup, to, dir)?;
     copier.expect(bytes)?;
     let mut go_on = |so_far| {
         progress(so_far);
@@ -46,12 +56,12 @@ pub fn restore(
     // The identity last: without it the directory does not open, should this be interrupted.
     let (identity, others): (Vec<_>, Vec<_>) = manifest.files.iter().partition(|file| file.path == IDENTITY_FILE);
     for file in others {
-        open(backup, file)?;
+        open(from, backup, file)?;
         copier.file(&file.path, file.bytes, Some(file.crc), &mut go_on)?;
     }
     copier.sync_folders()?;
     for file in identity {
-        open(backup, file)?;
+        open(from, backup, file)?;
         copier.file(&file.path, file.bytes, Some(file.crc), &mut go_on)?;
     }
     copier.finish()?;
@@ -64,7 +74,7 @@ pub fn restore(
 /// [`Error::NoBackup`], [`Error::Version`], [`Error::Locked`] while the backup is being made, or an I/O error.
 pub fn verify_backup(backup: impl AsRef<Path>) -> Result<Vec<Damage>> {
     let backup = backup.as_ref();
-    let _hold = hold(backup)?;
+    let _hold = hold(&ReadOnlyDisk, backup)?;
     let manifest = match Manifest::read(&ReadOnlyDisk, backup) {
         Err(Error::Corrupt { path, offset, what }) => return Ok(vec![Damage { path, offset, what }]),
         manifest => manifest?,
@@ -80,16 +90,16 @@ pub fn verify_backup(backup: impl AsRef<Path>) -> Result<Vec<Damage>> {
 }
 
 /// Keeps processes from opening the backup as a log, or from still writing it.
-fn hold(backup: &Path) -> Result<Hold> {
+fn hold(disk: &dyn Disk, backup: &Path) -> Result<Hold> {
     let path = backup.join(LOCK_FILE);
-    let lock = ReadOnlyDisk.lock(&path).map_err(io_error("lock", &path))?;
+    let lock = disk.lock(&path).map_err(io_error("lock", &path))?;
     lock.ok_or_else(|| Error::Locked { path: backup.to_owned() })
 }
 
 /// A file of the backup, which must be there and have its size.
-fn open(backup: &Path, listed: &Listed) -> Result<Arc<dyn DiskFile>> {
+fn open(disk: &dyn Disk, backup: &Path, listed: &Listed) -> Result<Arc<dyn DiskFile>> {
     let path = backup.join(&listed.path);
-    let file = match ReadOnlyDisk.open(&path) {
+    let file = match disk.open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(corrupt(&path, 0, "the file is missing")),
         file => file.map_err(io_error("open", &path))?,
     };
@@ -102,7 +112,7 @@ fn open(backup: &Path, listed: &Listed) -> Result<Arc<dyn DiskFile>> {
 
 fn check(backup: &Path, listed: &Listed, buffer: &mut [u8]) -> Result<()> {
     let path = backup.join(&listed.path);
-    let file = open(backup, listed)?;
+    let file = open(&ReadOnlyDisk, backup, listed)?;
     let (mut at, mut found) = (0, 0);
     while at < listed.bytes {
         let chunk = usize::try_from(listed.bytes - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result, io_error};
 use crate::journal::format::{FILE_HEADER_BYTES, FileHeader, Position};
+use crate::journal::spare;
 
 const EXTENSION: &str = ".wal";
 
@@ -35,38 +36,45 @@ pub(crate) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Creates the file with its header and first frame and makes both durable, the directory entry included.
-    /// On failure no file is left behind.
-    pub(crate) fn create(
+    /// Makes the file with its header and first frame, all durable but its name. On failure no file is left behind.
+    pub(crate) fn prepare(
         disk: &dyn Disk,
         folder: &Path,
         header: &FileHeader,
         first_frame: &[&[u8]],
         capacity: u64,
     ) -> Result<Self> {
-        let path = path_of(folder, header.sequence);
-        let file = disk.create(&path).map_err(io_error("create journal file", &path))?;
-        let mut journal = Self { path, sequence: header.sequence, file, end: 0, capacity };
-        match journal.fill(disk, folder, header, first_frame) {
+        let file = spare::take(disk, folder)?;
+        let mut journal = Self { path: spare::next_path(folder), sequence: header.sequence, file, end: 0, capacity };
+        match journal.fill(header, first_frame) {
             Ok(()) => Ok(journal),
             Err(error) => Err(journal.unmade(disk, folder, error)),
         }
     }
 
-    fn fill(&mut self, disk: &dyn Disk, folder: &Path, header: &FileHeader, first_frame: &[&[u8]]) -> Result<()> {
+    fn fill(&mut self, header: &FileHeader, first_frame: &[&[u8]]) -> Result<()> {
         self.file.allocate(self.capacity).map_err(io_error("allocate journal file", &self.path))?;
         let header = header.encode();
         let parts: Vec<&[u8]> = std::iter::once(header.as_slice()).chain(first_frame.iter().copied()).collect();
         self.file.write_all_at(&parts, 0).map_err(io_error("write journal file", &self.path))?;
         self.end = parts.iter().map(|part| part.len() as u64).sum();
-        self.sync()?;
-        disk.sync_dir(folder).map_err(io_error("sync directory", folder))
+        self.sync()
+    }
+
+    /// Gives a prepared file its name, durably: from now on it is part of the journal. On failure no file is left behind.
+    pub(crate) fn begin(mut self, disk: &dyn Disk, folder: &Path) -> Result<Self> {
+        let prepared = std::mem::replace(&mut self.path, path_of(folder, self.sequence));
+        let renamed = disk.rename(&prepared, &self.path).map_err(io_error("rename journal file", &prepared));
+        match renamed.and_then(|()| disk.sync_dir(folder).map_err(io_error("sync directory", folder))) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.unmade(disk, folder, error)),
+        }
     }
 
     /// Removes a file that could not be made, for good: come back after a power loss, it would stand for groups that the
     /// file before it goes on with. On a full disk this is what decides whether the journal may go on.
     fn unmade(&self, disk: &dyn Disk, folder: &Path, error: Error) -> Error {
-        let removed = disk.remove(&self.path).and_then(|()| disk.sync_dir(folder));
+        let removed = spare::gone(disk.remove(&self.path)).and_then(|()| disk.sync_dir(folder));
         match (removed, error) {
             (Err(source), Error::Full { .. }) => {
                 Error::Io { action: "remove unfinished journal file", path: self.path.clone(), source }

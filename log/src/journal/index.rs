@@ -88,17 +88,17 @@ impl JournalIndex {
         }
     }
 
-    /// Has the oldest file removed if its rows are all below what `sealed` says; never the one being written, and none
-    /// while pinned. Tells whether one went; what could not be removed for good, which `sync` makes it, stays known.
+    /// Has the oldest file removed, of which `remove` gets path and bytes, if its rows are all below what `sealed` says;
+    /// never the one being written, and none while pinned. Tells whether one went; what could not be removed for good, which `sync` makes it, stays known.
     pub(crate) fn remove_sealed(
         &self,
         sealed: impl Fn(StreamId, u32) -> u64,
-        remove: impl FnOnce(&Path) -> Result<()>,
+        remove: impl FnOnce(&Path, u64) -> Result<()>,
         sync: impl FnOnce() -> Result<()>,
     ) -> Result<bool> {
         let pinned = self.pinned.lock();
-        let Some(path) = self.oldest_sealed(sealed).filter(|_| !*pinned) else { return Ok(false) };
-        remove(&path)?;
+        let Some((path, bytes)) = self.oldest_sealed(sealed).filter(|_| !*pinned) else { return Ok(false) };
+        remove(&path, bytes)?;
         self.state.lock().oldest_is_gone = true;
         sync()?;
         let mut state = self.state.lock();
@@ -107,10 +107,10 @@ impl JournalIndex {
         Ok(true)
     }
 
-    fn oldest_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<PathBuf> {
+    fn oldest_sealed(&self, sealed: impl Fn(StreamId, u32) -> u64) -> Option<(PathBuf, u64)> {
         let state = self.state.lock();
         let oldest = state.files.front().filter(|_| state.files.len() > 1)?;
         let done = oldest.ends.iter().all(|((stream, partition), end)| sealed(*stream, *partition) >= *end);
-        done.then(|| oldest.path.clone())
+        done.then(|| (oldest.path.clone(), oldest.bytes))
     }
 }

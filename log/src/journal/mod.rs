@@ -11,6 +11,7 @@ mod idempotency_entry;
 mod index;
 mod queue;
 mod recovery;
+mod spare;
 mod writer;
 
 pub(crate) use damages::damages;
@@ -19,6 +20,7 @@ pub(crate) use idempotency_entry::{KeyEntry, ProducerEntry};
 pub(crate) use index::JournalIndex;
 pub(crate) use queue::{Pending, Piece, PieceRows, Queue};
 pub(crate) use recovery::{Frame, Recovered, recover};
+pub(crate) use spare::{discard, keep, remove};
 pub(crate) use writer::Writer;
 #[cfg(any(test, fuzzing))]
 pub(crate) use {

@@ -1,7 +1,9 @@
 //! The bounded queue from committing threads to the journal's writer. Order of entry is order of offsets.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use parking_lot::{Condvar, Mutex};
@@ -69,17 +71,29 @@ pub(crate) enum Work {
     Closed,
 }
 
+/// So long the writer looks for the next commit before it sleeps. Waking it takes a third of what a sync takes.
+const SPIN: Duration = Duration::from_micros(60);
+/// It does so only where the last commit came as soon as this: then a writer seems to answer each acknowledgement with
+/// its next commit.
+const SPIN_AFTER: Duration = Duration::from_micros(200);
+/// On a single processor nobody could commit meanwhile.
+static SPINS: LazyLock<bool> = LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1));
+
 /// The queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<QueueState>,
     filled: Condvar,
+    /// Whether the writer, which looks for a commit without holding the lock, will find one.
+    has_commits: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     pending: VecDeque<Pending>,
     closing: bool,
+    /// How long the writer waited for its last group, when it waited.
+    waited: Option<Duration>,
 }
 
 impl Queue {
@@ -90,6 +104,7 @@ impl Queue {
             return Err(Error::Closed);
         }
         state.pending.push_back(pending);
+        self.has_commits.store(true, Ordering::Relaxed);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -115,6 +130,17 @@ impl Queue {
     /// `max_bytes`.
     pub(crate) fn take(&self, max_bytes: u64, deadline: Option<Instant>) -> Work {
         let mut state = self.state.lock();
+        let idle_since = state.pending.is_empty().then(Instant::now);
+        if let Some(idle_since) = idle_since
+            && state.waited.is_some_and(|waited| waited < SPIN_AFTER)
+            && *SPINS
+        {
+            drop(state);
+            while !self.has_commits.load(Ordering::Relaxed) && idle_since.elapsed() < SPIN {
+                std::hint::spin_loop();
+            }
+            state = self.state.lock();
+        }
         while state.pending.is_empty() {
             if state.closing {
                 return Work::Closed;
@@ -128,6 +154,7 @@ impl Queue {
                 }
             }
         }
+        state.waited = idle_since.map(|since| since.elapsed()).or(state.waited);
         let mut bytes = 0;
         let mut count = 0;
         while let Some(pending) = state.pending.get(count)
@@ -137,6 +164,7 @@ impl Queue {
             count += 1;
         }
         if count == state.pending.len() {
+            self.has_commits.store(false, Ordering::Relaxed);
             return Work::Group(std::mem::take(&mut state.pending).into());
         }
         Work::Group(state.pending.drain(..count).collect())

@@ -87,7 +87,7 @@ pub(crate) fn recover(
                     return Err(corrupt(&path, at, what));
                 }
                 recovered.torn_bytes = cut(disk, folder, &path, &content, at, later)?;
-                tracing::warn!(path = %path.display(), offset = at, bytes = recovered.torn_bytes, what, "torn end of the journal cut");
+                tracing::info!(path = %path.display(), offset = at, bytes = recovered.torn_bytes, what, "what lay behind the last whole group of the journal cut");
                 if at == 0 {
                     recovered.next_sequence = sequence;
                 } else {

@@ -64,11 +64,12 @@ impl Writer {
         let folder = shared.dir.join(FOLDER);
         let next = shared.catalog.partitions().iter().map(|p| ((p.stream, p.number), p.range().end)).collect();
         let planned = shared.options.journal_file_bytes;
-        let (file, synced) = match create_file(&shared, &folder, sequence, group, &next, planned, 0) {
+        let prepared = match prepare_file(&shared, &folder, sequence, group, &next, planned, 0) {
             // What the log holds can be read on a full disk too, and sealing may free some of it.
-            Err(Error::Full { .. }) => create_file(&shared, &folder, sequence, group, &next, 0, 0)?,
-            created => created?,
+            Err(Error::Full { .. }) => prepare_file(&shared, &folder, sequence, group, &next, 0, 0)?,
+            prepared => prepared?,
         };
+        let (file, synced) = begin_file(&shared, &folder, prepared)?;
         Ok(Self {
             shared,
             folder,
@@ -253,20 +254,16 @@ impl Writer {
         }
         let sequence = self.file.sequence + 1;
         let planned = self.shared.options.journal_file_bytes;
-        let (file, synced) = create_file(&self.shared, &self.folder, sequence, self.group, &self.next, planned, bytes)
-            .inspect_err(|error| {
-                if !matches!(error, Error::Full { .. }) {
-                    self.fail(error);
-                }
-            })?;
-        let mut ended = std::mem::replace(&mut self.file, file);
+        let prepared = prepare_file(&self.shared, &self.folder, sequence, self.group, &self.next, planned, bytes)
+            .inspect_err(|error| self.fail_unless_full(error))?;
+        // What the file held in a former life must not be found behind its last frame once there is a next one.
+        self.file.cut().and_then(|()| self.file.sync()).inspect_err(|error| self.fail(error))?;
+        let (file, synced) =
+            begin_file(&self.shared, &self.folder, prepared).inspect_err(|error| self.fail_unless_full(error))?;
+        self.file = file;
         self.group += 1;
         self.synced = synced;
         self.unmarked = true;
-        if let Err(error) = ended.cut() {
-            // Costs space until the file is deleted, nothing else.
-            tracing::warn!(%error, "unused end of a journal file not freed");
-        }
         self.shared.sealer.notify();
         Ok(())
     }
@@ -373,6 +370,12 @@ impl Writer {
     fn fail(&self, error: &Error) {
         self.shared.poison.set(error);
     }
+
+    fn fail_unless_full(&self, error: &Error) {
+        if !matches!(error, Error::Full { .. }) {
+            self.fail(error);
+        }
+    }
 }
 
 /// Tells everybody that the writer has ended, in whatever way it did.
@@ -394,9 +397,9 @@ fn new_partition(stream: StreamId, number: u32) -> Arc<Partition> {
     Arc::new(Partition::new(stream, number, 0, Vec::new()))
 }
 
-/// Creates the journal file `sequence` of `planned` bytes with a checkpoint of all metadata, larger when that and `bytes`
-/// more need it. Returns it and how far it is synced.
-fn create_file(
+/// Prepares the journal file `sequence` of `planned` bytes with a checkpoint of all metadata, larger when that and `bytes`
+/// more need it.
+fn prepare_file(
     shared: &Shared,
     folder: &std::path::Path,
     sequence: u64,
@@ -404,7 +407,7 @@ fn create_file(
     next: &HashMap<(StreamId, u32), u64>,
     planned: u64,
     bytes: u64,
-) -> Result<(JournalFile, Position)> {
+) -> Result<JournalFile> {
     let options = &shared.options;
     let now_ms = options.clock.now_ms();
     let entries = checkpoint(shared, next, now_ms);
@@ -429,7 +432,12 @@ fn create_file(
     let capacity = planned.min(room).max(needed);
     let frame = [header.encode(shared.log_id).to_vec(), body];
     let parts: Vec<&[u8]> = frame.iter().map(Vec::as_slice).collect();
-    let file = JournalFile::create(options.disk.as_ref(), folder, &file_header, &parts, capacity)?;
+    JournalFile::prepare(options.disk.as_ref(), folder, &file_header, &parts, capacity)
+}
+
+/// Makes a prepared file the journal's last one. Returns it and how far it is synced.
+fn begin_file(shared: &Shared, folder: &std::path::Path, prepared: JournalFile) -> Result<(JournalFile, Position)> {
+    let file = prepared.begin(shared.options.disk.as_ref(), folder)?;
     shared.journal.push(JournalFileInfo { path: file.path.clone(), bytes: file.bytes(), ends: HashMap::new() });
     let synced = file.position();
     Ok((file, synced))

@@ -3,6 +3,7 @@
 //! Promise: a segment under its final name is complete and durable; its name says what it holds and its checksum is
 //! verified before any row of it is handed out.
 
+mod column;
 mod encoding;
 pub(crate) mod merge;
 mod name;
@@ -88,8 +89,6 @@ impl Drop for Segment {
     }
 }
 
-#[cfg(test)]
-mod encoding_tests;
 #[cfg(test)]
 mod row_groups_tests;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::intake;
 use crate::route::split_by_key;
 use crate::simulation::Kind;
-use crate::simulation::disk::Op;
 use crate::simulation::ids::{Id, PRODUCERS};
+use crate::simulation::machine::Op;
 use crate::simulation::model::{Appended, Asked, Change, Contents, SMALL_RETENTION_BYTES};
 use crate::simulation::rows;
 use crate::simulation::world::World;
@@ -23,7 +23,12 @@ impl World {
     pub(super) fn live(&self, actions: u64) {
         for _ in 0..actions {
             self.disturb();
-            self.act();
+            if self.is_watched() && self.random.borrow_mut().percent(70) {
+                self.commit();
+                self.step();
+            } else {
+                self.act();
+            }
             if self.machine.is_down() {
                 self.crash(self.draw_crash());
             } else if self.is_poisoned() && self.random.borrow_mut().percent(60) {
@@ -86,6 +91,7 @@ impl World {
                 Op::SyncFile,
                 Op::SyncFile,
                 Op::SyncFolder,
+                Op::Write,
                 Op::Write,
                 Op::Read,
                 Op::Open,
@@ -276,6 +282,7 @@ impl World {
         if self.durability() == crate::options::Durability::Sync {
             self.check_durable();
         }
+        self.check_power_loss();
     }
 
     /// A second process is turned away.

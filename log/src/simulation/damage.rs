@@ -6,16 +6,22 @@
 use std::path::Path;
 
 use crate::error::Error;
-use crate::journal::FOLDER;
+use crate::journal::{FOLDER, sequence_of};
 use crate::simulation::check;
-use crate::simulation::disk::{Crash, Machine};
 use crate::simulation::inode::Survival;
+use crate::simulation::machine::{Crash, Machine};
 use crate::simulation::world::World;
 
 /// Flips tried on one directory.
 const FLIPS: u64 = 6;
 /// Bytes of the last mark, which nothing behind it protects.
 const MARK_BYTES: usize = 64;
+
+/// Whether it is one of the journal's files, and not one that is only kept to be written over.
+fn in_journal(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with(FOLDER))
+        && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sequence_of(name).is_some())
+}
 
 impl World {
     pub(super) fn damage(&self) {
@@ -54,7 +60,6 @@ impl World {
     /// How many bytes of the file hold what was acknowledged.
     fn protected(&self, machine: &Machine, path: &Path, len: usize) -> usize {
         let files = machine.files();
-        let in_journal = |path: &Path| path.parent().is_some_and(|folder| folder.ends_with(FOLDER));
         match files.iter().rfind(|(file, _)| in_journal(file)) {
             Some((last, _)) if last == path => len - MARK_BYTES,
             _ => len,
@@ -62,13 +67,12 @@ impl World {
     }
 
     fn check_named(&self, machine: &std::sync::Arc<Machine>, path: &Path, protected: bool) {
-        let in_journal = path.parent().is_some_and(|folder| folder.ends_with(FOLDER));
         let in_identity = path.ends_with("LOG");
         let model = self.model.borrow();
         match self.open_on(machine) {
             Err(Error::Corrupt { path: named, .. }) if named == path => {}
             Err(error) => self.fail(&format!("damage of {} is told as: {error}", path.display())),
-            Ok(_) if protected && (in_journal || in_identity) => {
+            Ok(_) if protected && (in_journal(path) || in_identity) => {
                 self.fail(&format!("damage of {} was not noticed", path.display()));
             }
             Ok((log, _)) => {

@@ -12,6 +12,7 @@ mod damage;
 mod disk;
 mod ids;
 mod inode;
+mod machine;
 mod model;
 mod names;
 mod random;

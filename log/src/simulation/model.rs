@@ -226,6 +226,8 @@ pub(super) struct Model {
     opened: Contents,
     acknowledged: Vec<(Change, i64)>,
     waiting: VecDeque<Waiting>,
+    /// How many changes found no space.
+    refused: u64,
 }
 
 /// The log as it is seen at an instant, and how many changes were acknowledged until then.
@@ -274,6 +276,10 @@ impl Model {
 
     pub(super) fn is_defining(&self) -> bool {
         self.waiting.iter().any(|waiting| matches!(waiting.change, Change::Define(..)))
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     pub(super) fn has_waiting(&self) -> bool {
@@ -336,6 +342,7 @@ impl Model {
                 // Whoever is told this may try again: nothing of it may be there, ever.
                 Some(Err(Error::Full { .. })) if failing || tight => {
                     self.waiting.remove(at);
+                    self.refused += 1;
                 }
                 Some(Err(Error::Poisoned { .. } | Error::Closed)) if failing => {
                     waiting.asked = Asked::Nobody;

@@ -23,9 +23,9 @@ use crate::log::Log;
 use crate::options::{Durability, LogOptions};
 use crate::sealer;
 use crate::simulation::check;
-use crate::simulation::disk::{Crash, Machine, Op, on_operation};
 use crate::simulation::ids::{Bounds, PRODUCERS};
 use crate::simulation::inode::Survival;
+use crate::simulation::machine::{Crash, Machine, Op, on_operation};
 use crate::simulation::model::{Change, Model, ms};
 use crate::simulation::random::Random;
 use crate::simulation::readers::Readers;
@@ -41,6 +41,8 @@ thread_local! {
 
 /// Above the data directory; it is new as well.
 const FOLDER_ABOVE: &str = "/data";
+/// Steps of the writer in which what the disk refused must not come back.
+const WATCHED_STEPS: u32 = 8;
 
 pub(super) struct World {
     pub(super) kind: Kind,
@@ -60,6 +62,8 @@ pub(super) struct World {
     failures_before: Cell<u64>,
     limits_told_before: Cell<u64>,
     next_number: Cell<i64>,
+    /// For so many steps of the writer somebody looks what a power loss would leave: the disk was full.
+    watched_steps: Cell<u32>,
     /// How far each partition was read for the record.
     seen: RefCell<BTreeMap<(StreamId, u32), u64>>,
     traced: bool,
@@ -93,6 +97,7 @@ impl World {
             failures_before: Cell::new(0),
             limits_told_before: Cell::new(0),
             next_number: Cell::new(FIRST_NUMBER),
+            watched_steps: Cell::new(0),
             seen: RefCell::default(),
             traced,
         });
@@ -162,8 +167,21 @@ impl World {
         self.model.borrow_mut().take_queued(self.clock.now_ms());
         running.step(Some(Instant::now()));
         drop(writer);
+        let refused = self.model.borrow().refused();
         self.observe();
+        if self.model.borrow().refused() > refused {
+            self.watched_steps.set(WATCHED_STEPS);
+        }
+        if let Some(left) = self.watched_steps.get().checked_sub(1) {
+            self.watched_steps.set(left);
+            self.check_power_loss();
+        }
         true
+    }
+
+    /// Whether the disk was full just now.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched_steps.get() > 0
     }
 
     /// One look of the sealer at everything. It waits for the writer in retention and where syncs are not immediate.
@@ -254,6 +272,10 @@ impl World {
             return;
         }
         self.observe();
+        // Then most names are not durable yet.
+        if op == Op::SyncFolder && self.random.borrow_mut().percent(10) {
+            self.check_power_loss();
+        }
         if self.log.borrow().is_some() && self.random.borrow_mut().percent(4) {
             self.trace(|| format!("meanwhile, before {op:?}"));
             self.act_meanwhile();
@@ -382,6 +404,27 @@ impl World {
             }
             Err(wrong) => self.fail(&format!("the log holds none of what it may hold: {wrong:#?}")),
         }
+    }
+
+    /// If the power went now, the log would hold what it may hold, whatever of the rest reached the disk.
+    pub(super) fn check_power_loss(&self) {
+        if self.machine.is_down() {
+            return;
+        }
+        let survival = Survival::draw(&mut self.random.borrow_mut());
+        self.trace(|| format!("what if the power went, {survival:?}"));
+        self.aside(|| {
+            let other = self.machine.fork();
+            other.lose_power(survival);
+            let (log, _writer) = match self.open_on(&other) {
+                Ok(opened) => opened,
+                Err(error) => self.fail(&format!("after a power loss the log would not open: {error}")),
+            };
+            let candidates = self.model.borrow().candidates(self.durability() != Durability::Sync);
+            if let Err(wrong) = check::compare_any(&log, &candidates) {
+                self.fail(&format!("after a power loss the log would hold none of what it may hold: {wrong:#?}"));
+            }
+        });
     }
 
     /// Everything that is visible now would survive the power; what a sync that failed was for may be there or not.

@@ -3,13 +3,12 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // each test binary uses a part of it
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-use thermocline_log::{DirEntry, Disk, DiskFile, DiskSpace, OsDisk};
+use thermocline_log::{Disk, DiskFile, DiskHooks, DiskSpace, HookedDisk, OsDisk};
 
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -52,7 +51,7 @@ impl Faults {
         taken
     }
 
-    fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn sync_unless_told(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.fail_syncs.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(5));
         }
@@ -60,63 +59,51 @@ impl Faults {
     }
 }
 
-#[derive(Debug)]
-pub struct FaultyDisk(pub Arc<Faults>);
-
-#[derive(Debug)]
-struct FaultyFile {
-    file: Arc<dyn DiskFile>,
-    faults: Arc<Faults>,
-    in_segments: bool,
+/// The disk that these faults befall.
+pub fn faulty_disk(faults: &Arc<Faults>) -> Arc<dyn Disk> {
+    HookedDisk::new(faults)
 }
 
-impl FaultyDisk {
-    fn wrap(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        let in_segments = path.components().any(|part| part.as_os_str() == "segments");
-        Arc::new(FaultyFile { file, faults: Arc::clone(&self.0), in_segments })
-    }
-}
-
-impl Disk for FaultyDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        OsDisk.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(path, OsDisk.create(path)?))
+impl DiskHooks for Faults {
+    fn write(&self, file: &dyn DiskFile, path: &Path, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
+        if path.components().any(|part| part.as_os_str() == "segments") {
+            let held = self.segments_held.lock().unwrap();
+            drop(self.released.wait_while(held, |held| *held).unwrap());
+        }
+        for part in parts {
+            let fits = self.take_space(part.len());
+            file.write_all_at(&[&part[..fits]], offset)?;
+            if fits < part.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            offset += part.len() as u64;
+        }
+        Ok(())
     }
 
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(self.wrap(path, OsDisk.open(path)?))
+    fn allocate(&self, file: &dyn DiskFile, _: &Path, bytes: u64) -> io::Result<()> {
+        if self.no_allocation.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        // What is allocated is charged when it is written; it only has to be there.
+        let space = self.space.load(Ordering::SeqCst);
+        if space >= 0 && u64::try_from(space).unwrap() < bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.allocate(bytes)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove_dir(path)
-    }
-
-    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
-        let Some((dir, bytes)) = self.0.quota.lock().unwrap().clone() else { return Ok(DiskSpace::UNKNOWN) };
-        Ok(DiskSpace { available_bytes: bytes.saturating_sub(used_bytes(&dir)), total_bytes: u64::MAX })
+    fn sync(&self, file: &dyn DiskFile, _: &Path) -> io::Result<()> {
+        self.sync_unless_told(|| file.sync_data())
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync(|| OsDisk.sync_dir(path))
+        self.sync_unless_told(|| OsDisk.sync_dir(path))
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        OsDisk.lock(path)
+    fn space(&self, _: &Path) -> io::Result<DiskSpace> {
+        let Some((dir, bytes)) = self.quota.lock().unwrap().clone() else { return Ok(DiskSpace::UNKNOWN) };
+        Ok(DiskSpace { available_bytes: bytes.saturating_sub(used_bytes(&dir)), total_bytes: u64::MAX })
     }
 }
 
@@ -129,50 +116,4 @@ pub fn used_bytes(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     bytes.sum()
-}
-
-impl DiskFile for FaultyFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
-        if self.in_segments {
-            let held = self.faults.segments_held.lock().unwrap();
-            drop(self.faults.released.wait_while(held, |held| *held).unwrap());
-        }
-        for part in parts {
-            let fits = self.faults.take_space(part.len());
-            self.file.write_all_at(&[&part[..fits]], offset)?;
-            if fits < part.len() {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            offset += part.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        if self.faults.no_allocation.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        // What is allocated is charged when it is written; it only has to be there.
-        let space = self.faults.space.load(Ordering::SeqCst);
-        if space >= 0 && u64::try_from(space).unwrap() < bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.allocate(bytes)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.faults.sync(|| self.file.sync_data())
-    }
 }

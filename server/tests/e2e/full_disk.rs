@@ -1,56 +1,23 @@
 //! A disk that is nearly full: rows are refused and readiness says so, and all of it ends when there is space.
 
-use std::any::Any;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use thermocline_log::{DirEntry, Disk, DiskFile, DiskSpace, LogOptions, OsDisk};
+use thermocline_log::{DiskHooks, DiskSpace, HookedDisk, LogOptions};
 
 use crate::support::{eventually, within};
 
-/// The real file system, which says that it is nearly full when it is told to.
+/// A disk that says that it is nearly full when it is told to.
 #[derive(Debug, Default)]
 struct NearlyFull(AtomicBool);
 
-impl Disk for NearlyFull {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        OsDisk.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        OsDisk.create(path)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        OsDisk.open(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
+impl DiskHooks for NearlyFull {
     fn space(&self, _: &Path) -> io::Result<DiskSpace> {
         let available_bytes = if self.0.load(Ordering::SeqCst) { 100 << 20 } else { 1 << 40 };
         Ok(DiskSpace { available_bytes, total_bytes: 1 << 40 })
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        OsDisk.lock(path)
     }
 }
 
@@ -64,7 +31,7 @@ async fn a_nearly_full_disk_is_507_and_not_ready_until_there_is_space() {
         pipeline: pipeline.unwrap(),
         data_dir: dir.path().join("data"),
         listen: "127.0.0.1:0".parse().unwrap(),
-        log: LogOptions { disk: Arc::clone(&disk) as _, ..LogOptions::default() },
+        log: LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() },
         metrics: None,
         checkpoint_rows: None,
     };

@@ -33,11 +33,11 @@ pub(super) fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<Win
     })
 }
 
-fn given<'a>(call: &WindowCall<'_>, name: &str, expr: Option<&'a Expr>) -> Result<&'a Expr> {
+pub(super) fn given<'a>(call: &WindowCall<'_>, name: &str, expr: Option<&'a Expr>) -> Result<&'a Expr> {
     expr.ok_or_else(|| usage(call, format!("{} needs its {name}", call.function)))
 }
 
-fn length_us(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64> {
+pub(super) fn length_us(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64> {
     let us = interval(call, name, expr, interval_us(expr))?;
     if us > 0 { Ok(us) } else { Err(without_length(call, name, expr)) }
 }
@@ -55,7 +55,7 @@ fn interval<T>(
     length.map_err(|error| {
         let message = format!("the {name} of {} is not a fixed interval", call.function);
         let hint = match error {
-            IntervalError::Calendar if name != "offset" => {
+            IntervalError::Calendar if name != "offset" && name != "gap" => {
                 "months and years differ in length: add a TIME ZONE, such as TIME ZONE 'UTC', for those of its calendar"
             }
             other => other.hint(),

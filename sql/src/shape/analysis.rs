@@ -9,7 +9,10 @@ use datafusion::logical_expr::{
     Aggregate, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
 };
 
-use super::{GroupColumn, QueryShape, ShapeError, WindowedShape};
+use super::ordered::{check_row_by_row_output, keyed_aggregate};
+use super::{
+    GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
+};
 use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
 
 /// Name of the placeholder that stands for the rows of a closed window.
@@ -32,6 +35,9 @@ impl QueryShape {
             Some(aggregate) => analysis.windowed(plan, &aggregate, stream),
             None => {
                 analysis.check_row_by_row(plan)?;
+                if find_window(plan).is_some_and(|node| !is_aligned(&node.window)) {
+                    return Err(without_aggregate());
+                }
                 Ok(Self::Stateless { stream, input: plan.clone() })
             }
         }
@@ -182,14 +188,19 @@ impl Analysis<'_> {
         let input = without_window((*aggregate.input).clone()).map_err(|e| internal(&e))?;
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
-        Ok(QueryShape::Windowed(Box::new(WindowedShape {
-            stream,
-            input,
-            window: window.window.clone(),
-            group,
-            aggregates: aggregate.aggr_expr.clone(),
-            output,
-        })))
+        let aggregates = aggregate.aggr_expr.clone();
+        Ok(match window.window {
+            WindowFunction::Aligned(window) => {
+                QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
+            }
+            WindowFunction::Session { gap_us } => {
+                check_row_by_row_output(&output, "SESSION")?;
+                let (plan, aggregate) = keyed_aggregate(input, group, aggregates).map_err(|e| internal(&e))?;
+                let inputs = vec![OrderedInput { stream, plan }];
+                let operator = OrderedOperator::Session { gap_us, aggregate };
+                QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output }))
+            }
+        })
     }
 
     /// Window columns of a plan below the aggregate, where they may only be passed through.
@@ -402,6 +413,18 @@ fn check_output(plan: &LogicalPlan) -> Result<WindowColumns> {
         }
         _ => first(),
     })
+}
+
+fn is_aligned(function: &WindowFunction) -> bool {
+    matches!(function, WindowFunction::Aligned(_))
+}
+
+fn without_aggregate() -> ShapeError {
+    ShapeError {
+        code: "TC0316",
+        message: "the windows of this function depend on other rows, so a row by itself has none".into(),
+        hint: "aggregate over them: GROUP BY a key, window_start, window_end".into(),
+    }
 }
 
 fn never_closes() -> ShapeError {

@@ -4,13 +4,13 @@ use super::found;
 
 #[test]
 fn later_windows() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM SESSION(readings, ts, INTERVAL '5 minutes') GROUP BY window_start, window_end;"), @r#"
-    error[TC0901]: SESSION is not supported yet
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;"), @r#"
+    error[TC0901]: COUNT_WINDOW is not supported yet
      --> p.sql:1:44
       |
-    1 | INSERT INTO metrics SELECT window_end FROM SESSION(readings, ts, INTERVAL '5 minutes') GROUP BY window_start, window_end;
-      |                                            ^^^^^^^
-      = help: TUMBLE, HOP and CUMULATE are
+    1 | INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;
+      |                                            ^^^^^^^^^^^^
+      = help: TUMBLE, HOP, CUMULATE and SESSION are
     "#);
 }
 

@@ -9,6 +9,7 @@ mod emit;
 mod later;
 mod names;
 mod queries;
+mod sessions;
 mod streams;
 mod syntax;
 mod windows;
@@ -19,7 +20,7 @@ use thermocline_sql::{SourceFile, check, codes};
 const BASE: &str = include_str!("base.sql");
 
 /// The sources of these tests: what they show was produced.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     include_str!("adhoc.rs"),
     include_str!("alerts.rs"),
     include_str!("declarations.rs"),
@@ -27,6 +28,7 @@ const SHOWN: [&str; 10] = [
     include_str!("later.rs"),
     include_str!("names.rs"),
     include_str!("queries.rs"),
+    include_str!("sessions.rs"),
     include_str!("streams.rs"),
     include_str!("syntax.rs"),
     include_str!("windows.rs"),

@@ -1,6 +1,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use thermocline_log::HookedDisk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -105,8 +106,8 @@ async fn an_overloaded_log_is_429_and_the_doors_stay_open() {
 
 #[tokio::test]
 async fn a_full_disk_is_507_and_rows_go_in_again_when_there_is_space() {
-    let disk = FailingDisk::default();
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
+    let disk = Arc::new(FailingDisk::default());
+    let options = LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() };
     let server = Server::with(HttpOptions::default(), options, |state| state).await;
     assert_eq!(server.post(PATH, NDJSON, GOOD).await.status(), StatusCode::OK);
     disk.full.store(true, Ordering::SeqCst);
@@ -124,8 +125,8 @@ async fn a_full_disk_is_507_and_rows_go_in_again_when_there_is_space() {
 
 #[tokio::test]
 async fn a_poisoned_log_is_507_and_reads_go_on() {
-    let disk = FailingDisk::default();
-    let options = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
+    let disk = Arc::new(FailingDisk::default());
+    let options = LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() };
     let server = Server::with(HttpOptions::default(), options, |state| state).await;
     assert_eq!(server.post(PATH, NDJSON, GOOD).await.status(), StatusCode::OK);
     disk.syncs_left.store(0, Ordering::SeqCst);

@@ -4,6 +4,7 @@
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
+use thermocline_log::HookedDisk;
 
 use super::*;
 use crate::testing::FailingDisk;
@@ -58,8 +59,8 @@ fn assert_stored_once(server: &Server, bodies: usize) {
 async fn bodies_that_wait_for_a_slow_disk_are_bounded_and_the_others_told_to_come_again() {
     const BODIES: usize = 30;
     const FIT: usize = 7;
-    let disk = FailingDisk::default();
-    let log = LogOptions { disk: Arc::new(disk.clone()), ..LogOptions::default() };
+    let disk = Arc::new(FailingDisk::default());
+    let log = LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() };
     let max_bytes_in_flight = (body(0).len() * FIT + 10) as u64;
     let server = Server::with(HttpOptions { max_bytes_in_flight, ..HttpOptions::default() }, log, |state| state).await;
     let held = disk.hold_syncs();
@@ -88,8 +89,8 @@ async fn bodies_that_wait_for_a_slow_disk_are_bounded_and_the_others_told_to_com
 
 #[tokio::test]
 async fn rows_that_wait_for_a_slow_disk_are_bounded_and_the_others_told_to_come_again() {
-    let disk = FailingDisk::default();
-    let log = LogOptions { disk: Arc::new(disk.clone()), tail_bytes: 8_000, ..LogOptions::default() };
+    let disk = Arc::new(FailingDisk::default());
+    let log = LogOptions { disk: HookedDisk::new(&disk), tail_bytes: 8_000, ..LogOptions::default() };
     let server = Server::with(HttpOptions::default(), log, |state| state).await;
     let held = disk.hold_syncs();
     let mut posts = FuturesUnordered::new();

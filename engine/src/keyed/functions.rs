@@ -1,0 +1,200 @@
+//! An aggregate by key, compiled: where the keys are, what is computed, what a state looks like.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, not_impl_err};
+use datafusion::error::Result;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use thermocline_sql::{GroupColumn, KeyedAggregate, timestamp_type};
+
+use super::accumulators::{Accumulators, SlotAccumulator};
+use super::any::AnySlots;
+use super::count::Count;
+use super::float::{FloatFunction, FloatSlots};
+use super::integer::IntegerSum;
+
+/// A compiled aggregate by key.
+#[derive(Debug)]
+pub(crate) struct KeyedFunctions {
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    functions: Vec<Function>,
+    columns: Vec<Column>,
+    key_schema: SchemaRef,
+    output_schema: SchemaRef,
+}
+
+#[derive(Debug)]
+struct Function {
+    expr: Arc<AggregateFunctionExpr>,
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    types: Vec<DataType>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// Where a grouping column of the output comes from.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Key(usize),
+    WindowStart,
+    WindowEnd,
+    WindowTime,
+}
+
+/// The first and the last moment of a group's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) start_us: i64,
+    pub(crate) end_us: i64,
+}
+
+/// A batch's rows, evaluated.
+#[derive(Debug)]
+pub(crate) struct KeyedRows {
+    pub(crate) keys: Vec<ArrayRef>,
+    pub(crate) arguments: Vec<Vec<ArrayRef>>,
+    pub(crate) filters: Vec<Option<BooleanArray>>,
+}
+
+impl KeyedFunctions {
+    /// Compiles an aggregate over rows of `input_schema`.
+    pub(crate) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
+        let props = ExecutionProps::new();
+        let planning = PhysicalPlanningContext::default();
+        let (mut keys, mut columns, mut key_fields) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, column) in aggregate.group.iter().enumerate() {
+            columns.push(match column {
+                GroupColumn::WindowStart => Column::WindowStart,
+                GroupColumn::WindowEnd => Column::WindowEnd,
+                GroupColumn::WindowTime => Column::WindowTime,
+                GroupColumn::Key(expr) => {
+                    let expr = create_physical_expr(expr, input_schema, &props, &planning)?;
+                    let data_type = expr.data_type(input_schema.as_arrow())?;
+                    let nullable = expr.nullable(input_schema.as_arrow())?;
+                    key_fields.push(Field::new(format!("group{i}"), data_type, nullable));
+                    keys.push(expr);
+                    Column::Key(keys.len() - 1)
+                }
+            });
+        }
+        let mut functions = Vec::new();
+        for expr in &aggregate.aggregates {
+            let lowered =
+                LoweredAggregateBuilder::new(expr, input_schema, input_schema.as_arrow(), &props, &planning).build()?;
+            if !lowered.order_bys.is_empty() {
+                return not_impl_err!("ORDER BY inside an aggregate over a stream: {}", lowered.aggregate.name());
+            }
+            let arguments = lowered.aggregate.expressions();
+            let types = arguments.iter().map(|argument| argument.data_type(input_schema.as_arrow()));
+            functions.push(Function {
+                types: types.collect::<Result<_>>()?,
+                arguments,
+                expr: lowered.aggregate,
+                filter: lowered.filter,
+            });
+        }
+        let output_schema = output_schema(&columns, &key_fields, &functions);
+        Ok(Self { keys, functions, columns, key_schema: Arc::new(Schema::new(key_fields)), output_schema })
+    }
+
+    /// Types of the keys.
+    pub(crate) fn key_schema(&self) -> &SchemaRef {
+        &self.key_schema
+    }
+
+    /// Columns of the functions' states.
+    pub(crate) fn state_fields(&self) -> Result<Vec<Field>> {
+        // What an accumulator without rows would store tells the types.
+        let mut fields = Vec::new();
+        for (n, function) in self.functions.iter().enumerate() {
+            let mut empty = function.accumulator();
+            empty.grow(1);
+            for (i, column) in empty.state(&[0])?.iter().enumerate() {
+                fields.push(Field::new(format!("state{n}.{i}"), column.data_type().clone(), true));
+            }
+        }
+        Ok(fields)
+    }
+
+    /// Accumulators without rows.
+    pub(crate) fn accumulators(&self) -> Result<Accumulators> {
+        let mut widths = Vec::new();
+        for function in &self.functions {
+            let mut empty = function.accumulator();
+            empty.grow(1);
+            widths.push(empty.state(&[0])?.len());
+        }
+        Ok(Accumulators::new(self.functions.iter().map(Function::accumulator).collect(), widths))
+    }
+
+    /// Evaluates keys, arguments and filters over the rows.
+    pub(crate) fn evaluate(&self, rows: &RecordBatch) -> Result<KeyedRows> {
+        let array = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
+        let filter = |f: &Function| {
+            let filter = f.filter.as_ref().map(|filter| Ok(array(filter)?.as_boolean().clone()));
+            filter.transpose()
+        };
+        let arguments = |f: &Function| f.arguments.iter().map(array).collect::<Result<Vec<_>>>();
+        Ok(KeyedRows {
+            keys: self.keys.iter().map(array).collect::<Result<_>>()?,
+            arguments: self.functions.iter().map(arguments).collect::<Result<_>>()?,
+            filters: self.functions.iter().map(filter).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Ended groups as rows: the grouping columns in their order, then the results.
+    pub(crate) fn output(&self, bounds: &[Bounds], keys: &[ArrayRef], results: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let times = |time: fn(&Bounds) -> i64| -> ArrayRef {
+            let times = TimestampMicrosecondArray::from_iter_values(bounds.iter().map(time));
+            Arc::new(times.with_timezone("UTC"))
+        };
+        let groups = self.columns.iter().map(|column| match column {
+            Column::Key(i) => Arc::clone(&keys[*i]),
+            Column::WindowStart => times(|bounds| bounds.start_us),
+            Column::WindowEnd => times(|bounds| bounds.end_us),
+            Column::WindowTime => times(|bounds| bounds.end_us - 1),
+        });
+        let columns = groups.chain(results).collect();
+        Ok(RecordBatch::try_new(Arc::clone(&self.output_schema), columns)?)
+    }
+}
+
+impl Function {
+    /// Our own accumulator where there is one, or else DataFusion's, one per slot.
+    fn accumulator(&self) -> Box<dyn SlotAccumulator> {
+        let float = |function| Box::new(FloatSlots::new(function)) as Box<dyn SlotAccumulator>;
+        let any = || Box::new(AnySlots::new(Arc::clone(&self.expr)));
+        if self.expr.is_distinct() {
+            return any();
+        }
+        match (self.expr.fun().name(), self.types.as_slice()) {
+            ("count", _) => Box::new(Count::default()),
+            ("sum", [DataType::Int64]) => Box::new(IntegerSum::default()),
+            ("sum", [DataType::Float64]) => float(FloatFunction::Sum),
+            ("avg", [DataType::Float64]) => float(FloatFunction::Avg),
+            ("min", [DataType::Float64]) => float(FloatFunction::Min),
+            ("max", [DataType::Float64]) => float(FloatFunction::Max),
+            ("var", [DataType::Float64]) => float(FloatFunction::VarianceSample),
+            ("var_pop", [DataType::Float64]) => float(FloatFunction::VariancePopulation),
+            ("stddev", [DataType::Float64]) => float(FloatFunction::DeviationSample),
+            ("stddev_pop", [DataType::Float64]) => float(FloatFunction::DeviationPopulation),
+            _ => any(),
+        }
+    }
+}
+
+fn output_schema(columns: &[Column], keys: &[Field], functions: &[Function]) -> SchemaRef {
+    let groups = columns.iter().enumerate().map(|(i, column)| match column {
+        Column::Key(k) => keys[*k].clone(),
+        _ => Field::new(format!("group{i}"), timestamp_type(), false),
+    });
+    let results = functions.iter().enumerate().map(|(i, f)| {
+        let data_type: DataType = f.expr.field().data_type().clone();
+        Field::new(format!("result{i}"), data_type, true)
+    });
+    Arc::new(Schema::new(groups.chain(results).collect::<Vec<_>>()))
+}

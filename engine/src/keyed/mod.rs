@@ -1,0 +1,17 @@
+//! State per key that can be read, stored and given back one by one, as operators in event-time order need it: their
+//! groups end each at its own time.
+//!
+//! DataFusion's grouping gives back its first groups or all of them, and its accumulators are empty once they were
+//! evaluated; panes, which end as a whole, use it. What is here has the same results.
+
+mod accumulators;
+mod any;
+mod count;
+mod float;
+mod functions;
+mod integer;
+mod table;
+
+pub(crate) use accumulators::Accumulators;
+pub(crate) use functions::{Bounds, KeyedFunctions};
+pub(crate) use table::KeyTable;

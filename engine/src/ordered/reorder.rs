@@ -1,0 +1,153 @@
+//! Rows that wait for the watermark, sorted; and the merge of those that it has passed.
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{interleave_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+
+use super::operator::OrderedRows;
+use crate::error::Result;
+
+/// Rows of one partition sorted by event time; rows of one time stand in offset order.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    times_us: Vec<i64>,
+    rows: RecordBatch,
+    /// Rows before this one were given away.
+    start: usize,
+}
+
+impl Run {
+    /// Sorts rows that are in offset order; `None` when there are none.
+    pub(crate) fn sorted(times_us: Vec<i64>, rows: RecordBatch) -> Result<Option<Self>> {
+        debug_assert_eq!(times_us.len(), rows.num_rows());
+        if times_us.is_empty() {
+            return Ok(None);
+        }
+        if times_us.is_sorted() {
+            return Ok(Some(Self { times_us, rows, start: 0 }));
+        }
+        let mut order: Vec<u32> = (0..times_us.len() as u32).collect();
+        order.sort_by_key(|row| times_us[*row as usize]);
+        let sorted = order.iter().map(|row| times_us[*row as usize]).collect();
+        let rows = take_record_batch(&rows, &UInt32Array::from(order))?;
+        Ok(Some(Self { times_us: sorted, rows, start: 0 }))
+    }
+
+    /// The rows that still wait, with their times.
+    pub(crate) fn waiting(&self) -> (&[i64], RecordBatch) {
+        (&self.times_us[self.start..], self.rows.slice(self.start, self.len()))
+    }
+
+    /// Number of rows that still wait.
+    pub(crate) fn len(&self) -> usize {
+        self.times_us.len() - self.start
+    }
+
+    /// Time of the last row.
+    pub(crate) fn last_us(&self) -> i64 {
+        *self.times_us.last().expect("a run has rows")
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size() + self.times_us.capacity() * size_of::<i64>()
+    }
+
+    /// Gives away the rows before the watermark.
+    fn take_before(&mut self, watermark_us: i64) -> std::ops::Range<usize> {
+        let start = self.start;
+        self.start += self.times_us[start..].partition_point(|time_us| *time_us < watermark_us);
+        start..self.start
+    }
+}
+
+/// Takes the rows before the watermark out of `runs[input]`, which stand in the order of (partition, offset), and merges
+/// them by (time, input, partition, offset). `None` when there are none.
+pub(crate) fn merge_runs(
+    runs: &mut [Vec<&mut Run>],
+    schemas: &[SchemaRef],
+    watermark_us: i64,
+) -> Result<Option<OrderedRows>> {
+    // One part per run; the merged order as (time, part, row).
+    let mut parts: Vec<(u8, &RecordBatch)> = Vec::new();
+    let mut order: Vec<(i64, u32, u32)> = Vec::new();
+    for (input, runs) in runs.iter_mut().enumerate() {
+        for run in runs {
+            let taken = run.take_before(watermark_us);
+            if taken.is_empty() {
+                continue;
+            }
+            let part = parts.len() as u32;
+            order.extend(taken.map(|row| (run.times_us[row], part, row as u32)));
+            parts.push((input as u8, &run.rows));
+        }
+    }
+    if order.is_empty() {
+        return Ok(None);
+    }
+    // Parts are in order already: sorting by the whole triple merges them, and ties keep the order of parts.
+    order.sort();
+    let mut batches = Vec::with_capacity(schemas.len());
+    for (input, schema) in schemas.iter().enumerate() {
+        let own: Vec<u32> = (0..parts.len() as u32).filter(|part| parts[*part as usize].0 as usize == input).collect();
+        batches.push(match own.as_slice() {
+            [] => RecordBatch::new_empty(schema.clone()),
+            own => {
+                let first = own[0];
+                let of_input = order.iter().filter(|(_, part, _)| parts[*part as usize].0 as usize == input);
+                let indices: Vec<_> = of_input.map(|(_, part, row)| ((part - first) as usize, *row as usize)).collect();
+                let sources: Vec<&RecordBatch> = own.iter().map(|part| parts[*part as usize].1).collect();
+                interleave_record_batch(&sources, &indices)?
+            }
+        });
+    }
+    Ok(Some(OrderedRows {
+        times_us: order.iter().map(|(time_us, _, _)| *time_us).collect(),
+        inputs: order.iter().map(|(_, part, _)| parts[*part as usize].0).collect(),
+        batches,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Array, AsArray, Int64Array};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))
+    }
+
+    fn run(rows: &[(i64, i64)]) -> Run {
+        let (times, values): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
+        let rows = RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(values))]).unwrap();
+        Run::sorted(times, rows).unwrap().unwrap()
+    }
+
+    fn merged(runs: &mut [Vec<Run>], watermark_us: i64) -> Vec<(i64, u8, i64)> {
+        let schemas = vec![schema(); runs.len()];
+        let mut borrowed: Vec<Vec<&mut Run>> = runs.iter_mut().map(|runs| runs.iter_mut().collect()).collect();
+        let Some(rows) = merge_runs(&mut borrowed, &schemas, watermark_us).unwrap() else { return vec![] };
+        let mut next = vec![0; rows.batches.len()];
+        let triples = rows.times_us.iter().zip(&rows.inputs).map(|(time_us, input)| {
+            let values = rows.batches[*input as usize].column(0).as_primitive::<Int64Type>();
+            let row = next[*input as usize];
+            next[*input as usize] += 1;
+            (*time_us, *input, values.value(row))
+        });
+        let triples = triples.collect();
+        assert!(rows.batches.iter().zip(next).all(|(batch, n)| batch.column(0).len() == n));
+        triples
+    }
+
+    #[test]
+    fn rows_come_by_time_then_input_then_partition_then_offset() {
+        let mut runs = vec![vec![run(&[(5, 1), (3, 2), (5, 3)]), run(&[(3, 4), (9, 5)])], vec![run(&[(3, 6), (4, 7)])]];
+        assert_eq!(merged(&mut runs, 5), [(3, 0, 2), (3, 0, 4), (3, 1, 6), (4, 1, 7)]);
+        assert_eq!(merged(&mut runs, 5), []);
+        assert_eq!(merged(&mut runs, 100), [(5, 0, 1), (5, 0, 3), (9, 0, 5)]);
+    }
+}

@@ -1,0 +1,511 @@
+//! A continuous query that takes its rows in event-time order.
+//!
+//! It advances in steps: every partition of every input that has rows takes some, side by side; then the rows that the combined watermark
+//! has passed go to the operator in order, and what it emits is committed together with the progress.
+//!
+//! Recovery: the query starts at its last snapshot and reads again up to where the committed progress had read; what the
+//! operator emits up to the watermark of that progress was emitted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::future::{FutureExt, select_all};
+use thermocline_log::{Commit, Log, Stream};
+use thermocline_sql::{EventTime, OrderedShape};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::failed::failed_rows;
+use super::ordered_partition::{OrderedPartition, OrderedStep, PartitionSource};
+use super::progress::{Ledger, Progress};
+use super::{
+    Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
+};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::late::late_rows;
+use crate::ordered::{
+    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, write_state,
+};
+use crate::stage::Stage;
+use crate::tables::Tables;
+use crate::watermark::NO_WATERMARK;
+
+/// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
+const SNAPSHOT_ROWS: u64 = 1 << 20;
+
+/// What an ordered query is made of.
+pub(crate) struct OrderedSettings<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) sql: &'a str,
+    pub(crate) shape: &'a OrderedShape,
+    pub(crate) log: &'a Log,
+    pub(crate) inputs: Vec<InputStreams<'a>>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    /// Rows between snapshots; the default when `None`.
+    pub(crate) snapshot_rows: Option<u64>,
+}
+
+/// The streams of one input.
+pub(crate) struct InputStreams<'a> {
+    pub(crate) stream: Stream,
+    pub(crate) late: Stream,
+    pub(crate) failed: Stream,
+    pub(crate) event_time: &'a EventTime,
+}
+
+/// An ordered query, ready to run.
+#[derive(Debug)]
+pub(crate) struct OrderedQuery {
+    name: String,
+    log: Log,
+    inputs: Vec<Input>,
+    operator: Box<dyn OrderedOperator>,
+    /// The watermark that the operator has seen.
+    watermark_us: i64,
+    output: Stage,
+    emitter: Emitter,
+    commit: Commit,
+    tables: Arc<Tables>,
+    clock: Arc<dyn Clock>,
+    counters: Counters,
+    snapshot_rows: u64,
+    rows_to_snapshot: u64,
+}
+
+/// One input with its partitions.
+#[derive(Debug)]
+struct Input {
+    stream: Stream,
+    late: Stream,
+    failed: Stream,
+    ledger: Ledger,
+    schema: SchemaRef,
+    partitions: Vec<Option<OrderedPartition>>,
+    /// When each partition last had rows, by the engine's clock.
+    active: Vec<Duration>,
+    idle_timeout: Option<Duration>,
+}
+
+impl Input {
+    fn partitions(&self) -> impl Iterator<Item = &OrderedPartition> {
+        self.partitions.iter().flatten()
+    }
+
+    fn partitions_mut(&mut self) -> impl Iterator<Item = &mut OrderedPartition> {
+        self.partitions.iter_mut().flatten()
+    }
+}
+
+impl OrderedQuery {
+    /// Compiles the query, loads its snapshot and replays what came after it.
+    pub(crate) async fn open(settings: OrderedSettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
+        let OrderedSettings { name, sql, shape, log, inputs, tables, clock, counters, snapshot_rows } = settings;
+        let ledger = Ledger::of_input(name, 0);
+        let mut commit = Commit::new();
+        let stages = compile_inputs(shape, &tables).await?;
+        let mut operator = operator(shape, &stages)?;
+        let schemas = waiting_schemas(&inputs, &stages);
+        let is_new_text = ledger.claim(log, sql, &mut commit);
+        let state = match ledger.snapshot(log, 0).filter(|_| !is_new_text) {
+            Some(file) => stored_state(name, log, &file, &inputs, &schemas, operator.state_schemas())?,
+            None => (!is_new_text).then(OrderedState::empty),
+        };
+        let is_changed = state.is_none();
+        if is_changed {
+            tracing::info!(
+                query = name,
+                "query begins anew: it goes on where it was, from all rows that are still held"
+            );
+        }
+        let state = state.unwrap_or_else(OrderedState::empty);
+        if !state.operator.is_empty() {
+            operator.restore(&state.operator)?;
+        }
+        let mut positions = state.partitions.into_iter();
+        let mut opened = Vec::new();
+        for (n, (streams, input)) in inputs.into_iter().zip(&shape.inputs).enumerate() {
+            let ledger = Ledger::of_input(name, n);
+            let mut partitions = Vec::new();
+            for partition in 0..streams.stream.partitions() {
+                let start = match is_changed {
+                    true => ledger.start_anew(log, &streams.stream, partition, &mut commit),
+                    false => ledger.register(log, &streams.stream, partition, &mut commit),
+                };
+                let at_start = PartitionPosition { next_offset: start, watermark_us: NO_WATERMARK, runs: Vec::new() };
+                let source = PartitionSource {
+                    log,
+                    stream: &streams.stream,
+                    partition,
+                    time_column: streams.event_time.column,
+                    delay_us: streams.event_time.delay_us,
+                };
+                let stage = Stage::over_stream(&input.plan, &input.stream, Arc::clone(&tables)).await?;
+                let decisions = ledger.decisions(log, partition)?;
+                let position = positions.next().unwrap_or(at_start);
+                partitions.push(Some(OrderedPartition::new(&source, stage, position, decisions)?));
+            }
+            let InputStreams { stream, late, failed, event_time } = streams;
+            opened.push(Input {
+                ledger,
+                schema: partitions
+                    .iter()
+                    .flatten()
+                    .map(OrderedPartition::schema)
+                    .next()
+                    .expect("a stream has partitions"),
+                active: vec![clock.elapsed(); partitions.len()],
+                partitions,
+                idle_timeout: event_time.idle_timeout,
+                stream,
+                late,
+                failed,
+            });
+        }
+        let progress = ledger.progress(log)?;
+        let snapshot_rows = snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
+        let mut query = Self {
+            name: name.to_owned(),
+            log: log.clone(),
+            inputs: opened,
+            operator,
+            watermark_us: state.watermark_us,
+            output,
+            emitter,
+            commit,
+            tables,
+            clock,
+            counters,
+            snapshot_rows,
+            rows_to_snapshot: snapshot_rows,
+        };
+        if let Some(progress) = progress {
+            query.replay(&progress).await?;
+        }
+        if is_changed {
+            // Before a snapshot of the new text can stand under the name of one of the old.
+            let (_nobody_stops_it, mut control) = watch::channel(Control::Run);
+            let _stored = query.store(&mut control).await?;
+        }
+        Ok(query)
+    }
+
+    /// Runs until it is told to finish or stop.
+    pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        loop {
+            let wanted = *control.borrow_and_update();
+            if wanted == Control::Stop {
+                return self.store(&mut control).await.map(|_| ());
+            }
+            self.tables.refresh().await;
+            let read = self.step(None).await?;
+            self.decide_idle();
+            self.advance(self.combined_us(), true).await?;
+            self.snapshot_when_due(read)?;
+            if self.store(&mut control).await? == Stored::Abandoned {
+                return Ok(());
+            }
+            self.measure();
+            if read > 0 {
+                continue;
+            }
+            if wanted == Control::Finish {
+                return self.finish(&mut control).await;
+            }
+            self.wait(&mut control).await;
+        }
+    }
+
+    /// Reads again what came after the snapshot, up to where the progress had read; what comes of it was emitted.
+    async fn replay(&mut self, progress: &Progress) -> Result<()> {
+        loop {
+            let read = self.step(Some(&progress.next_offsets)).await?;
+            self.advance(self.combined_us().min(progress.closed_us), false).await?;
+            if read == 0 {
+                break;
+            }
+        }
+        // A decision may have moved the watermark further than the rows of one partition show.
+        self.advance(progress.closed_us, false).await?;
+        Ok(())
+    }
+
+    /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
+    async fn step(&mut self, until: Option<&[u64]>) -> Result<u64> {
+        let mut running = JoinSet::new();
+        let mut stops = until.into_iter().flatten();
+        for (n, input) in self.inputs.iter_mut().enumerate() {
+            for slot in &mut input.partitions {
+                let mut task = slot.take().expect("partitions are back after each step");
+                let stop = stops.next().copied();
+                running.spawn(async move {
+                    let step = task.step(stop).await;
+                    (n, task, step)
+                });
+            }
+        }
+        let mut failed = None;
+        let mut steps = BTreeMap::new();
+        while let Some(done) = running.join_next().await {
+            let (input, task, step) = match done {
+                Ok(done) => done,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            };
+            let partition = task.partition() as usize;
+            self.inputs[input].partitions[partition] = Some(task);
+            match step {
+                Ok(step) => {
+                    steps.insert((input, partition), step);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => self.take_steps(steps, until.is_some()),
+        }
+    }
+
+    /// Keeps what the steps found, unless it is a replay: then it is stored already.
+    fn take_steps(&mut self, steps: BTreeMap<(usize, usize), OrderedStep>, is_replay: bool) -> Result<u64> {
+        let now = self.clock.elapsed();
+        let mut rows = 0;
+        for ((input, partition), step) in steps {
+            let input = &mut self.inputs[input];
+            if step.rows > 0 {
+                input.active[partition] = now;
+            }
+            rows += step.rows;
+            if is_replay {
+                continue;
+            }
+            if !step.late.is_empty() {
+                self.counters.add_late(step.late.len() as u64);
+                let late = late_rows(&self.log, &input.stream, &self.name, &step.late)?;
+                self.commit.append(input.late.id(), late);
+            }
+            if !step.failed.is_empty() {
+                self.counters.add_failed(step.failed.len() as u64);
+                let failed = failed_rows(&self.log, &input.stream, &step.failed)?;
+                self.commit.append(input.failed.id(), failed);
+            }
+        }
+        self.counters.add_in(rows);
+        Ok(rows)
+    }
+
+    /// Gives the operator what the watermark has passed, and emits what comes of it, unless that was emitted before.
+    async fn advance(&mut self, watermark_us: i64, emit: bool) -> Result<()> {
+        if watermark_us <= self.watermark_us {
+            return Ok(());
+        }
+        let schemas: Vec<SchemaRef> = self.inputs.iter().map(|input| Arc::clone(&input.schema)).collect();
+        let mut runs: Vec<Vec<&mut Run>> = Vec::with_capacity(self.inputs.len());
+        for input in &mut self.inputs {
+            runs.push(input.partitions_mut().flat_map(|partition| partition.runs().iter_mut()).collect());
+        }
+        if let Some(rows) = merge_runs(&mut runs, &schemas, watermark_us)? {
+            self.operator.update(&rows)?;
+        }
+        for partition in self.inputs.iter_mut().flat_map(Input::partitions_mut) {
+            partition.runs().retain(|run| run.len() > 0);
+        }
+        let emitted = self.operator.advance(watermark_us)?;
+        self.watermark_us = watermark_us;
+        if emit {
+            self.emit(emitted).await?;
+        }
+        Ok(())
+    }
+
+    async fn emit(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
+        let mut emitted = 0;
+        for rows in batches {
+            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
+            emitted += self.emitter.emit(&rows, &mut self.commit)?;
+        }
+        self.counters.add_out(emitted as u64);
+        Ok(())
+    }
+
+    /// The combined watermark: that of the partition that is furthest behind.
+    fn combined_us(&self) -> i64 {
+        self.partitions().map(OrderedPartition::watermark_us).min().unwrap_or(NO_WATERMARK)
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &OrderedPartition> {
+        self.inputs.iter().flat_map(Input::partitions)
+    }
+
+    /// Lets partitions without rows stop holding the others back; each decision is journaled with what it leads to.
+    fn decide_idle(&mut self) {
+        let now = self.clock.elapsed();
+        let log = &self.log;
+        let is_idle = |input: &Input, n: usize, partition: &OrderedPartition| {
+            let waiting = input.idle_timeout.is_some_and(|timeout| now >= input.active[n] + timeout);
+            waiting && partition.lag(log) == 0
+        };
+        let mut states = Vec::new();
+        for input in &self.inputs {
+            for (n, partition) in input.partitions().enumerate() {
+                states.push((is_idle(input, n, partition), partition.watermark_us()));
+            }
+        }
+        let active = states.iter().filter(|(idle, _)| !idle).map(|(_, watermark_us)| *watermark_us).min();
+        let target_us = active.or(states.iter().map(|(_, watermark_us)| *watermark_us).max()).unwrap_or(NO_WATERMARK);
+        let mut states = states.into_iter();
+        for input in &mut self.inputs {
+            for partition in input.partitions.iter_mut().flatten() {
+                let (idle, watermark_us) = states.next().expect("one for each partition");
+                if idle && watermark_us < target_us {
+                    let decision = partition.decide(target_us);
+                    input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
+                }
+            }
+        }
+    }
+
+    /// Completes everything: nothing more will come. The decision is journaled, so that a later run goes on after it.
+    async fn finish(&mut self, control: &mut watch::Receiver<Control>) -> Result<()> {
+        let last_us = self.partitions().filter_map(OrderedPartition::last_us).max();
+        let all_rows_us = last_us.map_or(self.watermark_us, |last_us| last_us.saturating_add(1)).max(self.watermark_us);
+        self.advance(all_rows_us, true).await?;
+        let end_us = self.operator.horizon_us().unwrap_or(all_rows_us).max(all_rows_us);
+        self.advance(end_us, true).await?;
+        if end_us > NO_WATERMARK {
+            for input in &mut self.inputs {
+                for partition in input.partitions.iter_mut().flatten() {
+                    if partition.watermark_us() < end_us {
+                        let decision = partition.decide(end_us);
+                        input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
+                    }
+                }
+            }
+        }
+        self.store(control).await.map(|_| ())
+    }
+
+    /// Writes a snapshot when enough rows have been read since the last one.
+    fn snapshot_when_due(&mut self, read: u64) -> Result<()> {
+        self.rows_to_snapshot = self.rows_to_snapshot.saturating_sub(read);
+        if self.rows_to_snapshot > 0 {
+            return Ok(());
+        }
+        let state = OrderedState {
+            watermark_us: self.watermark_us,
+            partitions: self.partitions().map(OrderedPartition::position).collect(),
+            operator: self.operator.state()?,
+        };
+        let schemas: Vec<SchemaRef> = self.partitions().map(OrderedPartition::schema).collect();
+        let read_rows: u64 = state.partitions.iter().map(|partition| partition.next_offset).sum();
+        let file = format!("{}-ordered-{read_rows:020}.snapshot", file_name(&self.name));
+        let held: u64 = self.partitions().map(|partition| partition.waiting() as u64).sum::<u64>()
+            + state.operator.iter().map(|table| table.num_rows() as u64).sum::<u64>();
+        self.rows_to_snapshot = self.snapshot_rows.max(4 * held);
+        if let Err(error) = write_state(&self.log, &file, &state, &schemas) {
+            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
+            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
+            return Ok(());
+        }
+        let ledger = self.inputs[0].ledger.clone();
+        if let Some(earlier) = ledger.snapshot(&self.log, 0)
+            && earlier != file
+        {
+            // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
+            remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &earlier);
+        }
+        ledger.store_snapshot(0, &file, &mut self.commit);
+        for input in &self.inputs {
+            for partition in input.partitions() {
+                let (number, offset) = (partition.partition(), partition.next_offset());
+                input.ledger.forget_decisions(&self.log, number, offset, &mut self.commit)?;
+                self.commit.move_cursor(&input.ledger.cursor(), input.stream.id(), number, offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what has gathered, with the progress it belongs to.
+    async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        if self.commit.is_empty() {
+            return Ok(Stored::Yes);
+        }
+        let mut commit = std::mem::take(&mut self.commit);
+        let next_offsets = self.partitions().map(OrderedPartition::next_offset).collect();
+        let progress = Progress { closed_us: self.watermark_us, settled_us: None, next_offsets };
+        self.inputs[0].ledger.store_progress(&progress, &mut commit);
+        commit_when_possible(&self.log, commit, control).await
+    }
+
+    /// Resolves when there are rows, or something else to look at: a control, an idle partition.
+    async fn wait(&mut self, control: &mut watch::Receiver<Control>) {
+        let now = self.clock.elapsed();
+        let idle_at = self.inputs.iter().filter_map(|input| {
+            let timeout = input.idle_timeout?;
+            input.active.iter().map(|active| *active + timeout).filter(|at| *at > now).min()
+        });
+        let timeout = idle_at.min().map(|at| at - now);
+        let partitions = self.inputs.iter_mut().flat_map(Input::partitions_mut);
+        let rows = select_all(partitions.map(|partition| partition.wait().boxed()));
+        tokio::select! {
+            _ = rows => {}
+            _ = control.changed() => {}
+            () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
+        }
+    }
+
+    fn measure(&self) {
+        let (mut lag, mut bytes, mut position) = (0, self.operator.bytes(), 0);
+        for partition in self.partitions() {
+            lag += partition.lag(&self.log);
+            bytes += partition.bytes();
+            position += partition.next_offset();
+        }
+        self.counters.set_lag(lag);
+        self.counters.set_state_bytes(bytes as u64);
+        self.counters.set_position(position);
+    }
+}
+
+/// The stage of each input.
+pub(crate) async fn compile_inputs(shape: &OrderedShape, tables: &Arc<Tables>) -> Result<Vec<Stage>> {
+    let mut stages = Vec::with_capacity(shape.inputs.len());
+    for input in &shape.inputs {
+        stages.push(Stage::over_stream(&input.plan, &input.stream, Arc::clone(tables)).await?);
+    }
+    Ok(stages)
+}
+
+/// The state in a file; `None` when the query has to begin anew: the state is of other columns, or cannot be read and all
+/// rows that it was made of are still held.
+fn stored_state(
+    query: &str,
+    log: &Log,
+    file: &str,
+    inputs: &[InputStreams<'_>],
+    schemas: &[SchemaRef],
+    operator: &[SchemaRef],
+) -> Result<Option<OrderedState>> {
+    match read_state(log, file, schemas, operator) {
+        Err(error @ (Error::State { .. } | Error::Log(_)))
+            if inputs.iter().all(|input| holds_every_row(log, &input.stream)) =>
+        {
+            tracing::warn!(query, file, %error, "snapshot cannot be read: its rows are read again");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Columns of the waiting rows of every partition of every input.
+fn waiting_schemas(inputs: &[InputStreams<'_>], stages: &[Stage]) -> Vec<SchemaRef> {
+    let of_input = |(input, stage): (&InputStreams<'_>, &Stage)| {
+        vec![super::ordered_partition::without_row(&stage.schema()); input.stream.partitions() as usize]
+    };
+    inputs.iter().zip(stages).flat_map(of_input).collect()
+}
