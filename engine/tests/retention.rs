@@ -46,7 +46,7 @@ async fn queries_go_on_after_rows_that_were_removed_before_they_read_them() {
     let mut pipeline = pipeline.with_sql(&unlimited);
     pipeline.append(&readings(next..next + 20)).await;
     let oldest = pipeline.oldest("readings").await;
-    let held = pipeline.query("SELECT ts FROM readings").await;
+    let held = pipeline.query("SELECT ts FROM readings ORDER BY ts").await;
     let streams = pipeline.finish().await;
     let copies = &streams["copies"];
     assert_eq!(copies.len(), 25 + (next + 20 - oldest as i64) as usize, "what was read before, and all that is left");

@@ -96,7 +96,7 @@ codes! {
     WINDOW_TIME = "TC0404", "A window goes by the event time of one stream.";
     TIME_ZONE = "TC0405", "There is no time zone of this name.";
     EMIT_INTERVAL = "TC0406", "`EMIT EVERY` and `ALLOW LATENESS` take a fixed interval.";
-    EMIT_NO_WINDOW = "TC0407", "`EMIT` and `ALLOW LATENESS` are about the results of a windowed aggregate, and there is none.";
+    EMIT_NO_WINDOW = "TC0407", "`EMIT` and `ALLOW LATENESS` are about the results of `TUMBLE`, `HOP` and `CUMULATE`, and there are none here.";
     EMIT_APPEND_ONLY = "TC0408", "Results that are emitted early or corrected cannot go there: it takes no updates.";
     EMIT_FILTERED = "TC0409", "Above results that are emitted early or corrected every row runs by itself: one that was emitted cannot be taken back.";
 

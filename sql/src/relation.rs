@@ -1,6 +1,6 @@
 //! Window functions in FROM: `TUMBLE(input, time, size)`, `HOP(input, time, slide, size)` … become a [`WindowNode`].
 
-mod lengths;
+mod aligned;
 
 use std::fmt;
 use std::sync::Arc;
@@ -142,14 +142,12 @@ impl RelationPlanner for WindowPlanner {
 fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
     if LATER_WINDOWS.contains(&call.function.as_str()) {
         let message = format!("{} is not supported yet", call.function);
-        let hint = "TUMBLE, HOP, CUMULATE and SESSION are";
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint(hint).into());
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message)
+            .hint("TUMBLE, HOP, CUMULATE and SESSION are")
+            .into());
     }
     let arguments = bind(call)?;
-    let window = match call.function.as_str() {
-        "SESSION" => WindowFunction::Session { gap_us: lengths::gap_us(call, &arguments)? },
-        _ => WindowFunction::Aligned(lengths::window(call, &arguments)?),
-    };
+    let window = window(call, &arguments)?;
     let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
         return Err(usage(call, "a window function takes an input and a time column").into());
     };
@@ -208,12 +206,11 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
-                let by_place = || order.iter().filter(|name| **name != "TIME_ZONE");
-                match by_place().nth(n) {
+                match order.get(n).filter(|name| **name != "TIME_ZONE") {
                     Some(name) => ((*name).to_owned(), expr),
                     None => {
-                        let most = by_place().count();
-                        return Err(usage(call, format!("{} takes {most} arguments", call.function)));
+                        let count = order.iter().filter(|name| **name != "TIME_ZONE").count();
+                        return Err(usage(call, format!("{} takes {count} arguments", call.function)));
                     }
                 }
             }
@@ -245,6 +242,14 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
         }
     }
     Ok(bound)
+}
+
+fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<WindowFunction, WindowError> {
+    if call.function == "SESSION" {
+        let gap_us = aligned::length_us(call, "gap", aligned::given(call, "gap", arguments.gap.as_ref())?)?;
+        return Ok(WindowFunction::Session { gap_us });
+    }
+    aligned::window(call, arguments).map(WindowFunction::Aligned)
 }
 
 fn place(call: &WindowCall<'_>, expr: &Expr) -> At {

@@ -33,8 +33,11 @@ impl Checker {
         let emit = Emit { early, lateness_us };
         let Some(at) = at else { return Some((emit, span)) };
         let QueryShape::Windowed(shape) = shape else {
-            let message = "only the results of a windowed aggregate are emitted early or corrected";
-            let hint = "leave the clause out: every row is emitted at once";
+            let message = "only the results of TUMBLE, HOP and CUMULATE are emitted early or corrected";
+            let hint = match shape {
+                QueryShape::Stateless { .. } => "leave the clause out: every row is emitted at once",
+                _ => "leave the clause out: results are emitted once, when they are complete",
+            };
             self.found.push(Diagnostic::error(codes::EMIT_NO_WINDOW, statement.span(at), message).hint(hint));
             return None;
         };

@@ -54,42 +54,50 @@ INSERT INTO metrics SELECT window_end FROM TUMBLE(readings, ts, INTERVAL '1 minu
 fn queries_without_a_result_to_update() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
 INSERT INTO metrics SELECT device_id FROM readings ALLOW LATENESS INTERVAL '1 minute';
+INSERT INTO metrics SELECT device_id, window_end, count(*) AS n FROM SESSION(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end ALLOW LATENESS INTERVAL '1 minute';
 CREATE VIEW v AS SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end EMIT ON UPDATE;
 INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end HAVING count(*) > 1 EMIT ON UPDATE;
 INSERT INTO metrics SELECT window_end, device_id, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end ORDER BY n LIMIT 3 ALLOW LATENESS INTERVAL '1 minute';
 INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end HAVING count(*) > 1 ALLOW LATENESS INTERVAL '0 minutes';"), @r#"
-    error[TC0407]: only the results of a windowed aggregate are emitted early or corrected
+    error[TC0407]: only the results of TUMBLE, HOP and CUMULATE are emitted early or corrected
      --> p.sql:1:44
       |
     1 | INSERT INTO metrics SELECT * FROM readings EMIT ON UPDATE;
       |                                            ^^^^^^^^^^^^^^
       = help: leave the clause out: every row is emitted at once
 
-    error[TC0407]: only the results of a windowed aggregate are emitted early or corrected
+    error[TC0407]: only the results of TUMBLE, HOP and CUMULATE are emitted early or corrected
      --> p.sql:2:52
       |
     2 | INSERT INTO metrics SELECT device_id FROM readings ALLOW LATENESS INTERVAL '1 minute';
       |                                                    ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: leave the clause out: every row is emitted at once
 
-    error[TC0407]: a view emits nothing by itself
-     --> p.sql:3:132
+    error[TC0407]: only the results of TUMBLE, HOP and CUMULATE are emitted early or corrected
+     --> p.sql:3:158
       |
-    3 | CREATE VIEW v AS SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end EMIT ON UPDATE;
+    3 | INSERT INTO metrics SELECT device_id, window_end, count(*) AS n FROM SESSION(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end ALLOW LATENESS INTERVAL '1 minute';
+      |                                                                                                                                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: leave the clause out: results are emitted once, when they are complete
+
+    error[TC0407]: a view emits nothing by itself
+     --> p.sql:4:132
+      |
+    4 | CREATE VIEW v AS SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end EMIT ON UPDATE;
       |                                                                                                                                    ^^^^^^^^^^^^^^
       = help: write the clause behind the query that reads the view
 
     error[TC0409]: a row that was emitted cannot be taken back when it changes
-     --> p.sql:4:135
+     --> p.sql:5:135
       |
-    4 | INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end HAVING count(*) > 1 EMIT ON UPDATE;
+    5 | INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end HAVING count(*) > 1 EMIT ON UPDATE;
       |                                                                                                                                       ^^^^^^
       = help: with early or corrected results, leave HAVING, ORDER BY, LIMIT, DISTINCT and further aggregates out
 
     error[TC0409]: a row that was emitted cannot be taken back when it changes
-     --> p.sql:5:168
+     --> p.sql:6:168
       |
-    5 | INSERT INTO metrics SELECT window_end, device_id, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end ORDER BY n LIMIT 3 ALLOW LATENESS INTERVAL '1 minute';
+    6 | INSERT INTO metrics SELECT window_end, device_id, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end ORDER BY n LIMIT 3 ALLOW LATENESS INTERVAL '1 minute';
       |                                                                                                                                                                        ^^^^^
       = help: with early or corrected results, leave HAVING, ORDER BY, LIMIT, DISTINCT and further aggregates out
     "#);

@@ -1,4 +1,4 @@
-//! The lengths of `TUMBLE`, `HOP` and `CUMULATE`, aligned to UTC or to a time zone's calendar; the gap of `SESSION`.
+//! The lengths of `TUMBLE`, `HOP` and `CUMULATE`, aligned to UTC or to a time zone's calendar.
 
 use sqlparser::ast::{Expr, Value};
 
@@ -33,16 +33,11 @@ pub(super) fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<Win
     })
 }
 
-/// The gap of `SESSION`.
-pub(super) fn gap_us(call: &WindowCall<'_>, arguments: &Arguments) -> Result<i64> {
-    length_us(call, "gap", given(call, "gap", arguments.gap.as_ref())?)
-}
-
-fn given<'a>(call: &WindowCall<'_>, name: &str, expr: Option<&'a Expr>) -> Result<&'a Expr> {
+pub(super) fn given<'a>(call: &WindowCall<'_>, name: &str, expr: Option<&'a Expr>) -> Result<&'a Expr> {
     expr.ok_or_else(|| usage(call, format!("{} needs its {name}", call.function)))
 }
 
-fn length_us(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64> {
+pub(super) fn length_us(call: &WindowCall<'_>, name: &str, expr: &Expr) -> Result<i64> {
     let us = interval(call, name, expr, interval_us(expr))?;
     if us > 0 { Ok(us) } else { Err(without_length(call, name, expr)) }
 }
