@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-const CASES: u64 = 16;
+const CASES: u64 = 10;
 /// Frames reach back before 1970 from here.
 const BASE_US: i64 = -4_000_000;
 const QUERIES: usize = 4;
@@ -179,7 +179,8 @@ impl Query {
 
     fn sql(&self, name: &str) -> String {
         let columns: String = (0..self.calls.len()).map(|n| format!(", c{n} DOUBLE")).collect();
-        let calls: String = self.calls.iter().map(|call| format!(", {}", call.sql(false))).collect();
+        let numbered = self.calls.iter().enumerate();
+        let calls: String = numbered.map(|(n, call)| format!(", {} AS c{n}", call.sql(false))).collect();
         format!(
             "CREATE STREAM {name} (id BIGINT{columns}); INSERT INTO {name} SELECT id{calls} FROM readings {};",
             self.filter()
@@ -284,10 +285,7 @@ impl Case {
 
     /// Runs the queries with the rows in batches of a size, dying after every `crash` batches.
     async fn run(&self, partitions: u32, batch: usize, crash: Option<usize>) -> Outcome {
-        let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(40);
-        if crash.is_none() {
-            pipeline = pipeline.unsynced();
-        }
+        let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(40).unsynced();
         let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
         for (n, rows) in self.rows.chunks(batch).enumerate() {
             pipeline.append_batch("readings", Self::batch(rows, &schema)).await.unwrap();
