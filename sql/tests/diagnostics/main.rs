@@ -9,6 +9,7 @@ mod later;
 mod names;
 mod over;
 mod queries;
+mod sessions;
 mod streams;
 mod syntax;
 mod windows;
@@ -27,6 +28,7 @@ const SHOWN: [&str; 10] = [
     include_str!("names.rs"),
     include_str!("over.rs"),
     include_str!("queries.rs"),
+    include_str!("sessions.rs"),
     include_str!("streams.rs"),
     include_str!("syntax.rs"),
     include_str!("windows.rs"),
