@@ -393,7 +393,9 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_SORT.id => word(&["ORDER"]),
         id if id == codes::SHAPE_LIMIT.id => word(&["LIMIT", "OFFSET", "FETCH"]),
         id if id == codes::SHAPE_DISTINCT.id => word(&["DISTINCT"]),
-        id if codes::OVER.iter().any(|code| code.id == id) => word(&["OVER", "QUALIFY", "DISTINCT"]),
+        id if codes::OVER.iter().any(|code| code.id == id) => {
+            word(&["OVER", "QUALIFY"]).or_else(|| word(&["DISTINCT"]))
+        }
         id if id == codes::SHAPE_UNION.id => word(&["UNION", "EXCEPT", "INTERSECT"]),
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),

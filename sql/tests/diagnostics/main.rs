@@ -20,7 +20,7 @@ use thermocline_sql::{SourceFile, check, codes};
 const BASE: &str = include_str!("base.sql");
 
 /// The sources of these tests: what they show was produced.
-const SHOWN: [&str; 10] = [
+const SHOWN: [&str; 11] = [
     include_str!("adhoc.rs"),
     include_str!("alerts.rs"),
     include_str!("declarations.rs"),

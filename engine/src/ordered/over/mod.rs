@@ -12,6 +12,9 @@ mod held;
 mod keys;
 mod running;
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
