@@ -77,7 +77,7 @@ fn texts(batches: &[RecordBatch]) -> Vec<String> {
 
 fn random_rows(random: &mut StdRng, count: usize) -> Vec<Row> {
     let mut time_us = -20;
-    let row = |random: &mut StdRng| {
+    let mut row = |random: &mut StdRng| {
         time_us += [0, 0, 1, 3, 10][random.random_range(0..5)];
         let value = (random.random_range(0..6) > 0).then(|| random.random_range(0..1000) as f64 / 7.0);
         (time_us, format!("k{}", random.random_range(0..4)), value)
