@@ -343,8 +343,8 @@ impl Opener<'_> {
                 Opened::Windowed(Box::new(WindowedQuery::open(settings, output, emitter).await?))
             }
             QueryShape::Ordered(shape) => {
-                let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &output, false).await?;
+                let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
+                let emitter = self.emitter(query, &output, true).await?;
                 let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
                     let event_time = pipeline.streams[&input.stream].event_time.as_ref();
                     let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
@@ -488,7 +488,7 @@ async fn compile(query: ContinuousQuery<'_>, tables: &Arc<Tables>) -> Result<()>
         }
         QueryShape::Ordered(shape) => {
             crate::ordered::operator(shape, &compile_inputs(shape, tables).await?)?;
-            Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
+            Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
         }
     }
     Ok(())

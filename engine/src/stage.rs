@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchemaRef};
+use datafusion::common::{Column, DFSchemaRef, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -59,7 +59,32 @@ impl Stage {
     /// Compiles a plan over rows of `stream`. Its output keeps a last column [`ROW`] with the index of the input row.
     pub(crate) async fn over_stream(plan: &LogicalPlan, stream: &str, tables: Arc<Tables>) -> Result<Self> {
         let slot = Arc::new(Slot::default());
-        let logical = with_row_column(plan.clone(), stream, &slot)?;
+        let is_source = |node: &LogicalPlan| match node {
+            LogicalPlan::TableScan(scan) if scan.table_name.table() == stream => {
+                let schema = scan.source.schema();
+                scan_with_row(scan.table_name.clone(), schema.fields().iter().cloned(), &slot).map(Some)
+            }
+            _ => Ok(None),
+        };
+        let logical = with_row_column(plan.clone(), is_source)?;
+        Self::compile(logical, slot, tables).await
+    }
+
+    /// Compiles a plan whose leaf is a [`PlaceholderNode`] and that every row goes through by itself. Its output keeps a
+    /// last column [`ROW`] with the index of the row.
+    pub(crate) async fn over_placeholder_rows(plan: &LogicalPlan, tables: Arc<Tables>) -> Result<Self> {
+        let slot = Arc::new(Slot::default());
+        let is_source = |node: &LogicalPlan| match node {
+            LogicalPlan::Extension(extension) if extension.node.as_any().is::<PlaceholderNode>() => {
+                let fields = placeholder_fields(node.schema()).into_iter().map(Arc::new);
+                let scan = scan_with_row("slot".into(), fields, &slot)?;
+                let row = row_column(&scan).expect("it was scanned");
+                let columns = placeholder_columns(node.schema()).chain([row]);
+                LogicalPlanBuilder::from(scan).project(columns)?.build().map(Some)
+            }
+            _ => Ok(None),
+        };
+        let logical = with_row_column(plan.clone(), is_source)?;
         Self::compile(logical, slot, tables).await
     }
 
@@ -139,18 +164,28 @@ fn keeps_state(plan: &Arc<dyn ExecutionPlan>) -> bool {
     !stateless || plan.children().into_iter().any(keeps_state)
 }
 
-/// The plan with the stream's scan replaced by the slot and [`ROW`] carried up to the root as the last column.
-fn with_row_column(plan: LogicalPlan, stream: &str, slot: &Arc<Slot>) -> Result<LogicalPlan> {
+/// A scan of the slot with these columns, and [`ROW`] after them.
+fn scan_with_row(
+    name: TableReference,
+    fields: impl Iterator<Item = Arc<Field>>,
+    slot: &Arc<Slot>,
+) -> Result<LogicalPlan> {
+    let fields: Vec<_> = fields.chain([Arc::new(Field::new(ROW, DataType::UInt32, false))]).collect();
+    let table = SlotTable { schema: Arc::new(Schema::new(fields)), slot: Arc::clone(slot) };
+    Ok(LogicalPlan::TableScan(TableScanBuilder::new(name, provider_as_source(Arc::new(table))).build()?))
+}
+
+/// The plan with its source replaced by what `scan_of` gives for it, and [`ROW`] carried up to the root as the last column.
+fn with_row_column(
+    plan: LogicalPlan,
+    scan_of: impl Fn(&LogicalPlan) -> Result<Option<LogicalPlan>>,
+) -> Result<LogicalPlan> {
     let carried = plan
         .transform_up(|node| match node {
-            LogicalPlan::TableScan(scan) if scan.table_name.table() == stream => {
-                let mut fields: Vec<_> = scan.source.schema().fields().iter().cloned().collect();
-                fields.push(Arc::new(Field::new(ROW, DataType::UInt32, false)));
-                let table = SlotTable { schema: Arc::new(Schema::new(fields)), slot: Arc::clone(slot) };
-                let source = provider_as_source(Arc::new(table));
-                let scan = TableScanBuilder::new(scan.table_name, source).build()?;
-                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-            }
+            LogicalPlan::TableScan(_) | LogicalPlan::Extension(_) => match scan_of(&node)? {
+                Some(scan) => Ok(Transformed::yes(scan)),
+                None => Ok(Transformed::no(node.recompute_schema()?)),
+            },
             LogicalPlan::Projection(mut projection) => {
                 let input = Arc::clone(&projection.input);
                 if let Some(row) = row_column(&input) {
@@ -167,8 +202,8 @@ fn with_row_column(plan: LogicalPlan, stream: &str, slot: &Arc<Slot>) -> Result<
         })
         .data()?;
     // The hidden column goes last, wherever a join left it.
-    let row = row_column(&carried)
-        .ok_or_else(|| DataFusionError::Internal(format!("the plan does not read stream {stream}")))?;
+    let row =
+        row_column(&carried).ok_or_else(|| DataFusionError::Internal("the plan does not read its source".into()))?;
     let mut columns: Vec<Expr> =
         carried.schema().columns().into_iter().filter(|c| c.name != ROW).map(Expr::Column).collect();
     columns.push(row);
@@ -182,17 +217,21 @@ fn row_column(plan: &LogicalPlan) -> Option<Expr> {
 
 /// A scan of the slot under the names of a placeholder's columns.
 fn placeholder_scan(schema: &DFSchemaRef, slot: &Arc<Slot>) -> Result<LogicalPlan> {
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(i, f)| Field::new(format!("c{i}"), f.data_type().clone(), f.is_nullable()))
-        .collect();
-    let table = SlotTable { schema: Arc::new(Schema::new(fields)), slot: Arc::clone(slot) };
-    let columns = schema.iter().enumerate().map(|(i, (qualifier, field))| {
+    let table = SlotTable { schema: Arc::new(Schema::new(placeholder_fields(schema))), slot: Arc::clone(slot) };
+    let scan = LogicalPlanBuilder::scan("slot", provider_as_source(Arc::new(table)), None)?;
+    scan.project(placeholder_columns(schema))?.build()
+}
+
+fn placeholder_fields(schema: &DFSchemaRef) -> Vec<Field> {
+    let field = |(i, f): (usize, &Arc<Field>)| Field::new(format!("c{i}"), f.data_type().clone(), f.is_nullable());
+    schema.fields().iter().enumerate().map(field).collect()
+}
+
+/// The slot's columns under the names of the placeholder's.
+fn placeholder_columns(schema: &DFSchemaRef) -> impl Iterator<Item = Expr> {
+    schema.iter().enumerate().map(|(i, (qualifier, field))| {
         Expr::Column(Column::new_unqualified(format!("c{i}"))).alias_qualified(qualifier.cloned(), field.name())
-    });
-    LogicalPlanBuilder::scan("slot", provider_as_source(Arc::new(table)), None)?.project(columns)?.build()
+    })
 }
 
 /// A table whose rows are whatever is in the slot when the plan runs.

@@ -57,6 +57,20 @@ CREATE ALERT warm TO screen KEY (device) RAISE WHEN top > 66 OR n < 3
     AS SELECT device, window_end, max(v) AS top, count(*) AS n
     FROM TUMBLE(readings, ts, INTERVAL '10 seconds') GROUP BY device, window_start, window_end
     ALLOW LATENESS INTERVAL '1 minute';
+CREATE STREAM moving (device TEXT, ts TIMESTAMP, recent DOUBLE, spread DOUBLE, nearby BIGINT, total DOUBLE, before DOUBLE);
+INSERT INTO moving SELECT device, ts, avg(v) OVER (PARTITION BY device ORDER BY ts ROWS BETWEEN 4 PRECEDING AND CURRENT ROW),
+    stddev(v) OVER (PARTITION BY device ORDER BY ts),
+    count(*) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '2 seconds' PRECEDING AND CURRENT ROW),
+    sum(v) OVER (PARTITION BY device ORDER BY ts ROWS UNBOUNDED PRECEDING), lag(v, 3) OVER (PARTITION BY device ORDER BY ts)
+    FROM readings;
+CREATE STREAM centred (site TEXT, device TEXT, ts TIMESTAMP, mean DOUBLE, next DOUBLE, number BIGINT);
+INSERT INTO centred SELECT d.site, m.* FROM (SELECT device, ts,
+    avg(v) OVER (PARTITION BY device ORDER BY ts RANGE BETWEEN INTERVAL '3 seconds' PRECEDING AND INTERVAL '3 seconds' FOLLOWING),
+    lead(v, 2) OVER (PARTITION BY device ORDER BY ts), CAST(row_number() OVER (ORDER BY ts) AS BIGINT) FROM readings) AS m
+    LEFT JOIN devices AS d ON d.device = m.device;
+CREATE STREAM firsts (device TEXT, ts TIMESTAMP, v DOUBLE);
+INSERT INTO firsts SELECT device, ts, v FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
+    QUALIFY row_number() OVER (PARTITION BY device, window_end ORDER BY ts) <= 2;
 CREATE ALERT hot TO screen KEY (device) RAISE WHEN mean > 50 FOR INTERVAL '5 seconds' CLEAR WHEN mean < 45
     AS SELECT device, window_end, avg(v) AS mean
     FROM HOP(readings, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY device, window_start, window_end;
@@ -64,8 +78,19 @@ CREATE ALERT large TO screen KEY (site) RAISE WHEN total > 500 FOR INTERVAL '10 
     AS SELECT site, e, total FROM tens;
 ";
 const DEVICES: &str = "device,site\nd1,south\nd0,north\nd2,north\n";
-const OUTPUTS: [&str; 8] =
-    ["sliding", "tens", "so_far", "local", "minutes", "alerts.hot", "alerts.large", "alerts.warm"];
+const OUTPUTS: [&str; 11] = [
+    "sliding",
+    "tens",
+    "so_far",
+    "local",
+    "minutes",
+    "moving",
+    "centred",
+    "firsts",
+    "alerts.hot",
+    "alerts.large",
+    "alerts.warm",
+];
 /// Outputs whose rows take the place of earlier ones of the same window and device.
 const UPDATED: [&str; 3] = ["out.corrected", "out.early", "out.both"];
 const CHUNK: usize = 40;

@@ -25,6 +25,9 @@ pub(crate) fn by_id(id: &str, default: Code) -> Code {
     ALL.iter().copied().find(|code| code.id == id).unwrap_or(default)
 }
 
+/// Those about `OVER`, which stand at that word.
+pub(crate) const OVER: [Code; 6] = [OVER_ORDER, OVER_UNBOUNDED, OVER_ENDLESS, OVER_FUNCTION, OVER_NESTED, OVER_KEYS];
+
 macro_rules! codes {
     ($($name:ident = $id:literal, $doc:literal;)*) => {
         $(#[allow(dead_code, reason = "shape analysis and the server name theirs by their text")]
@@ -80,12 +83,18 @@ codes! {
     SHAPE_SORT = "TC0309", "`ORDER BY` over a stream would wait for its end.";
     SHAPE_LIMIT = "TC0310", "`LIMIT` over a stream would stop it for ever.";
     SHAPE_DISTINCT = "TC0311", "`DISTINCT` over a stream would remember every row.";
-    SHAPE_OVER = "TC0312", "`OVER` on a stream is not supported yet.";
+    SHAPE_OVER = "TC0312", "`OVER` on a stream is not supported yet (not given any more).";
     SHAPE_UNION = "TC0313", "`UNION` with a stream is not supported yet.";
     SHAPE_OTHER = "TC0314", "An operation that cannot run over a stream.";
     SINK_UNUSED = "TC0315", "Nothing goes into the sink; found by the server.";
     SHAPE_NO_AGGREGATE = "TC0316", "The windows of this function depend on other rows: it needs an aggregate over them.";
     SHAPE_ROW_BY_ROW = "TC0317", "Above this operation every row runs by itself: no `ORDER BY`, `LIMIT` or further aggregate.";
+    OVER_ORDER = "TC0330", "`OVER` on a stream goes by the stream's event time, ascending, and by nothing else.";
+    OVER_UNBOUNDED = "TC0331", "This function over this frame would keep every row: bound the frame.";
+    OVER_ENDLESS = "TC0332", "A frame or function that needs all rows of the key, and a stream has no last one.";
+    OVER_FUNCTION = "TC0333", "A window function, frame or argument that cannot run over a stream.";
+    OVER_NESTED = "TC0334", "`OVER` below another `OVER` or a windowed aggregate, or calls that look ahead with different `PARTITION BY`.";
+    OVER_KEYS = "TC0335", "The first rows of each key, without a bound in time: every key would be remembered for ever.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 

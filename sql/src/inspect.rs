@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, Spanned, TableFactor, Visit, Visitor,
+    Expr, GroupByExpr, Ident, JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned,
+    TableFactor, Visit, Visitor, WindowSpec, WindowType,
 };
 use sqlparser::tokenizer::Span as At;
 
@@ -117,6 +118,15 @@ impl Inspection<'_> {
         }
     }
 
+    /// DataFusion takes `(w ROWS …)` as if the window `w` were not named.
+    fn extended_window(&mut self, spec: &WindowSpec) {
+        if let Some(name) = &spec.window_name {
+            let message = format!("the window \"{name}\" would be ignored: a named window cannot be extended");
+            let hint = Some("write out its PARTITION BY and ORDER BY".to_owned());
+            self.find(codes::IGNORED, name.span, message, hint);
+        }
+    }
+
     fn function(&mut self, name: &ObjectName) {
         let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return };
         let known = normalized(last);
@@ -156,6 +166,11 @@ impl Visitor for Inspection<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        for named in &select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &named.1 {
+                self.extended_window(spec);
+            }
+        }
         let at = select.select_token.0.span;
         self.ignored(select.prewhere.is_some(), at, &["PREWHERE"]);
         self.ignored(!select.connect_by.is_empty(), at, &["CONNECT", "START"]);
@@ -206,7 +221,12 @@ impl Visitor for Inspection<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Function(function) => self.function(&function.name),
+            Expr::Function(function) => {
+                self.function(&function.name);
+                if let Some(WindowType::WindowSpec(spec)) = &function.over {
+                    self.extended_window(spec);
+                }
+            }
             Expr::CompoundIdentifier(idents) if idents.len() > 3 => {
                 let message = "a column's name has at most a schema and a table in front";
                 self.find(codes::NO_COLUMN, first_span(idents), message, None);

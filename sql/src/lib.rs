@@ -45,8 +45,8 @@ pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{register_dialect, session_config};
 pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::shape::{
-    GroupColumn, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
-    WindowFunction, WindowedShape,
+    Frame, GroupColumn, KeyEnd, KeyedAggregate, Numbering, OrderedInput, OrderedOperator, OrderedShape, OverCall,
+    OverFunction, OverPartition, OverShape, QueryShape, ShapeError, Window, WindowFunction, WindowedShape,
 };
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

@@ -12,6 +12,9 @@
 mod analysis;
 mod calendar;
 mod ordered;
+mod over;
+
+pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
@@ -26,6 +29,10 @@ pub struct ShapeError {
     pub message: String,
     /// What to write instead.
     pub hint: String,
+}
+
+fn error(code: &'static str, message: &str, hint: &str) -> ShapeError {
+    ShapeError { code, message: message.into(), hint: hint.into() }
 }
 
 /// A continuous query, cut into the parts the engine runs.
@@ -116,6 +123,8 @@ pub enum OrderedOperator {
         /// Keys and functions, over the columns of the only input.
         aggregate: KeyedAggregate,
     },
+    /// Each row of the only input with the results of window calls.
+    Over(OverShape),
 }
 
 /// Grouping columns and functions over the columns of an input.

@@ -15,6 +15,9 @@ pub(crate) trait SlotAccumulator: Debug + Send {
     /// Adds rows in their order, each to its slot; rows for which the filter is not true are left out.
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, slots: &[u32]) -> Result<()>;
 
+    /// The results of slots, which stay as they are.
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef>;
+
     /// The results of slots, which are empty after it.
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef>;
 
@@ -68,6 +71,11 @@ impl Accumulators {
             function.update(arguments, filter.as_ref(), slots)?;
         }
         Ok(())
+    }
+
+    /// Each function's results for slots, which stay as they are.
+    pub(crate) fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.functions.iter_mut().map(|function| function.evaluate(slots)).collect()
     }
 
     /// Each function's results for slots, which are free after it.

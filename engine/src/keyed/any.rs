@@ -72,6 +72,12 @@ impl SlotAccumulator for AnySlots {
         Ok(())
     }
 
+    /// As for a window function: an accumulator may be evaluated after every row.
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        let results = slots.iter().map(|slot| self.with(*slot, |accumulator| accumulator.evaluate()));
+        ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
+    }
+
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
         let results = slots.iter().map(|slot| match self.forget(*slot) {
             Some(mut accumulator) => accumulator.evaluate(),

@@ -30,6 +30,11 @@ impl SlotAccumulator for Count {
         Ok(())
     }
 
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        let counts = slots.iter().map(|slot| self.counts[*slot as usize]);
+        Ok(Arc::new(Int64Array::from_iter_values(counts)))
+    }
+
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
         let counts = slots.iter().map(|slot| std::mem::take(&mut self.counts[*slot as usize]));
         Ok(Arc::new(Int64Array::from_iter_values(counts)))

@@ -98,6 +98,11 @@ impl SlotAccumulator for FloatSlots {
         Ok(())
     }
 
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        let results = slots.iter().map(|slot| self.function.result(self.states[*slot as usize]));
+        Ok(Arc::new(Float64Array::from_iter(results)))
+    }
+
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
         let results = slots.iter().map(|slot| self.function.result(std::mem::take(&mut self.states[*slot as usize])));
         Ok(Arc::new(Float64Array::from_iter(results)))

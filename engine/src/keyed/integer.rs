@@ -29,6 +29,10 @@ impl SlotAccumulator for IntegerSum {
         Ok(())
     }
 
+    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        Ok(Arc::new(Int64Array::from_iter(slots.iter().map(|slot| self.sums[*slot as usize]))))
+    }
+
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
         let sums = slots.iter().map(|slot| self.sums[*slot as usize].take());
         Ok(Arc::new(Int64Array::from_iter(sums)))

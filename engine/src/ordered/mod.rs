@@ -11,6 +11,7 @@
 //! a sequence of rows and watermarks depends on the rows alone.
 
 mod operator;
+mod over;
 mod reorder;
 mod session;
 mod snapshot;
@@ -27,6 +28,7 @@ pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_sta
 /// The operator of a shape, over what these stages make of its inputs.
 pub(crate) fn operator(shape: &OrderedShape, inputs: &[Stage]) -> Result<Box<dyn OrderedOperator>> {
     Ok(match &shape.operator {
+        Kind::Over(shape) => Box::new(over::Over::try_new(shape, inputs[0].df_schema())?),
         Kind::Session { gap_us, aggregate } => {
             Box::new(session::Session::try_new(*gap_us, aggregate, inputs[0].df_schema())?)
         }

@@ -112,7 +112,7 @@ impl StageReader {
 }
 
 /// The rows sorted by the input row they came of: a join gives them in the order of its table, per batch.
-fn in_row_order(output: RecordBatch) -> Result<RecordBatch> {
+pub(super) fn in_row_order(output: RecordBatch) -> Result<RecordBatch> {
     let rows = output.column(output.num_columns() - 1).as_primitive::<UInt32Type>().values();
     if rows.is_sorted() {
         return Ok(output);

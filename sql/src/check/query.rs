@@ -140,7 +140,8 @@ impl Checker {
     /// The shape of a continuous query, its mistakes reported.
     pub(super) fn shape(&mut self, statement: &Statement, body: &Body, plan: &LogicalPlan) -> Option<QueryShape> {
         let streams = &self.pipeline.streams;
-        match QueryShape::of(plan, &|name| streams.contains_key(name)) {
+        let event_time = |name: &str| Some(streams.get(name)?.event_time.as_ref()?.column);
+        match QueryShape::of(plan, &|name| streams.contains_key(name), &event_time) {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
@@ -399,7 +400,9 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_SORT.id => word(&["ORDER"]),
         id if id == codes::SHAPE_LIMIT.id => word(&["LIMIT", "OFFSET", "FETCH"]),
         id if id == codes::SHAPE_DISTINCT.id => word(&["DISTINCT"]),
-        id if id == codes::SHAPE_OVER.id => word(&["OVER", "QUALIFY"]),
+        id if codes::OVER.iter().any(|code| code.id == id) => {
+            word(&["OVER", "QUALIFY"]).or_else(|| word(&["DISTINCT"]))
+        }
         id if id == codes::SHAPE_UNION.id => word(&["UNION", "EXCEPT", "INTERSECT"]),
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::logical_expr::{
-    Aggregate, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
+    Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
 };
 
-use super::ordered::{check_row_by_row_output, keyed_aggregate};
+use super::ordered::{check_row_by_row_output, keyed_aggregate, not_row_by_row};
+use super::over::{self, StreamTime};
 use super::{
     GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
 };
@@ -24,13 +25,24 @@ type Result<T, E = ShapeError> = std::result::Result<T, E>;
 type WindowColumns = HashMap<usize, usize>;
 
 impl QueryShape {
-    /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables.
+    /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables,
+    /// `event_time` says which column of a stream is its event time.
     ///
     /// # Errors
     /// [`ShapeError`] when the query would need unbounded state or would never emit.
-    pub fn of(plan: &LogicalPlan, is_stream: &dyn Fn(&str) -> bool) -> Result<Self> {
+    pub fn of(
+        plan: &LogicalPlan,
+        is_stream: &dyn Fn(&str) -> bool,
+        event_time: &dyn Fn(&str) -> Option<usize>,
+    ) -> Result<Self> {
         let analysis = Analysis { is_stream };
         let stream = analysis.only_stream(plan)?;
+        let time = StreamTime { name: &stream, column: event_time(&stream) };
+        let short = analysis.first_of_each(plan, &time)?;
+        let plan = short.as_ref().unwrap_or(plan);
+        if let Some(top) = analysis.over(plan)? {
+            return analysis.calls(plan, &top, &time);
+        }
         match analysis.windowed_aggregate(plan)? {
             Some(aggregate) => analysis.windowed(plan, &aggregate, stream),
             None => {
@@ -85,6 +97,79 @@ impl Analysis<'_> {
                         .into(),
             }),
         }
+    }
+
+    /// The plan with `DISTINCT ON` over a stream written out, where it has one that no windowed aggregate is below.
+    fn first_of_each(&self, plan: &LogicalPlan, time: &StreamTime<'_>) -> Result<Option<LogicalPlan>> {
+        if self.windowed_aggregate(plan)?.is_some() {
+            return Ok(None);
+        }
+        let mut found = None;
+        plan.apply(|node| {
+            if let LogicalPlan::Distinct(Distinct::On(distinct)) = node
+                && self.reads_stream(node)
+            {
+                found = Some((node.clone(), distinct.clone()));
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .expect("the visitor never fails");
+        let Some((node, distinct)) = found else { return Ok(None) };
+        let written_out = over::first_of_each(&distinct, time)?;
+        let replaced = plan.clone().transform_down(|other| match other == node {
+            true => Ok(Transformed::new(written_out.clone(), true, TreeNodeRecursion::Jump)),
+            false => Ok(Transformed::no(other)),
+        });
+        Ok(Some(replaced.data().map_err(|e| internal(&e))?))
+    }
+
+    /// The topmost `OVER` of a plan, unless it is above a windowed aggregate, which DataFusion runs window by window.
+    fn over(&self, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+        if self.windowed_aggregate(plan)?.is_some() {
+            return Ok(None);
+        }
+        let mut top = None;
+        plan.apply(|node| {
+            if matches!(node, LogicalPlan::Window(_)) && self.reads_stream(node) {
+                top = Some(node.clone());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .expect("the visitor never fails");
+        Ok(top)
+    }
+
+    fn calls(&self, plan: &LogicalPlan, top: &LogicalPlan, time: &StreamTime<'_>) -> Result<QueryShape> {
+        let (below, _) = over::calls_of(top);
+        self.check_row_by_row(below)?;
+        if find_window(below).is_some_and(|node| !is_aligned(&node.window)) {
+            return Err(without_aggregate());
+        }
+        self.check_above(plan, top)?;
+        let cut = over::cut(plan, top, time)?;
+        let inputs = vec![OrderedInput { stream: time.name.to_owned(), plan: cut.input }];
+        let operator = OrderedOperator::Over(cut.shape);
+        Ok(QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output: cut.output })))
+    }
+
+    /// Checks that every row goes through what is above a node by itself.
+    fn check_above(&self, plan: &LogicalPlan, top: &LogicalPlan) -> Result<()> {
+        if plan == top || !self.reads_stream(plan) {
+            return Ok(());
+        }
+        match plan {
+            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => {}
+            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {}
+            LogicalPlan::Join(join) => self.check_join(join)?,
+            LogicalPlan::Window(_) => return Err(refused(plan)),
+            _ => return Err(not_row_by_row("OVER")),
+        }
+        for expr in plan.expressions() {
+            self.check_no_stream_subquery(&expr)?;
+        }
+        plan.inputs().into_iter().try_for_each(|input| self.check_above(input, top))
     }
 
     /// The lowest aggregate above a window function, if the query has a window function with an aggregate over it.
@@ -458,9 +543,11 @@ fn refused(plan: &LogicalPlan) -> ShapeError {
         LogicalPlan::Distinct(_) => {
             ("TC0311", "DISTINCT over a stream would remember every row", "GROUP BY the columns in a window")
         }
-        LogicalPlan::Window(_) => {
-            ("TC0312", "OVER on a stream is not supported yet", "use it above a windowed aggregate")
-        }
+        LogicalPlan::Window(_) => (
+            "TC0334",
+            "OVER below another OVER or a windowed aggregate",
+            "INSERT its rows into a stream of their own, and go on from there",
+        ),
         LogicalPlan::Union(_) => {
             ("TC0313", "UNION with a stream is not supported yet", "INSERT both queries into one stream")
         }
@@ -473,7 +560,7 @@ fn refused(plan: &LogicalPlan) -> ShapeError {
     ShapeError { code, message: message.into(), hint: hint.into() }
 }
 
-fn internal(error: &DataFusionError) -> ShapeError {
+pub(super) fn internal(error: &DataFusionError) -> ShapeError {
     ShapeError {
         code: "TC0399",
         message: format!("the plan could not be cut into stages: {error}"),

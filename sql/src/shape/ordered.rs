@@ -41,13 +41,13 @@ pub(super) fn keyed_aggregate(
 
 /// Expressions that become columns `c0`, `c1`, …
 #[derive(Default)]
-struct Columns {
+pub(super) struct Columns {
     exprs: Vec<Expr>,
 }
 
 impl Columns {
     /// The column of an expression.
-    fn column(&mut self, expr: Expr) -> Expr {
+    pub(super) fn column(&mut self, expr: Expr) -> Expr {
         let expr = expr.unalias();
         let at = self.exprs.iter().position(|known| *known == expr).unwrap_or_else(|| {
             self.exprs.push(expr);
@@ -56,13 +56,19 @@ impl Columns {
         Expr::Column(Column::new_unqualified(format!("c{at}")))
     }
 
+    /// An argument: the column of an expression, or a literal.
+    pub(super) fn argument(&mut self, expr: Expr) -> Expr {
+        match expr {
+            literal @ Expr::Literal(..) => literal,
+            other => self.column(other),
+        }
+    }
+
     /// A call over columns; literals stay, functions look at them when they are compiled.
-    fn of_call(&mut self, mut call: AggregateFunction) -> Expr {
+    pub(super) fn of_call(&mut self, mut call: AggregateFunction) -> Expr {
         let params = &mut call.params;
         for argument in &mut params.args {
-            if !matches!(argument, Expr::Literal(..)) {
-                *argument = self.column(std::mem::take(argument));
-            }
+            *argument = self.argument(std::mem::take(argument));
         }
         if let Some(filter) = &mut params.filter {
             **filter = self.column(std::mem::take(filter));
@@ -74,7 +80,7 @@ impl Columns {
     }
 
     /// What the columns are; at least one, rows are counted by it.
-    fn exprs(mut self) -> Vec<Expr> {
+    pub(super) fn exprs(mut self) -> Vec<Expr> {
         if self.exprs.is_empty() {
             self.exprs.push(lit(true));
         }
@@ -95,13 +101,18 @@ pub(super) fn check_row_by_row_output(output: &LogicalPlan, operator: &str) -> R
     if is_row_by_row {
         return output.inputs().into_iter().try_for_each(|input| check_row_by_row_output(input, operator));
     }
-    Err(ShapeError {
+    Err(not_row_by_row(operator))
+}
+
+/// What stands above an operator needs more than one row.
+pub(super) fn not_row_by_row(operator: &str) -> ShapeError {
+    ShapeError {
         code: "TC0317",
         message: format!(
             "above {operator} every row runs by itself: there is no set of rows to sort, limit or aggregate"
         ),
         hint: "INSERT its rows into a stream and aggregate that over a TUMBLE window".into(),
-    })
+    }
 }
 
 fn contains_placeholder(plan: &LogicalPlan) -> bool {
