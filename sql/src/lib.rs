@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adhoc;
+mod asof;
 mod ast;
 mod blame;
 mod bounds;
@@ -41,8 +42,8 @@ pub use crate::pipeline::{
 };
 pub use crate::session::{register_dialect, session_config};
 pub use crate::shape::{
-    GroupColumn, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
-    WindowFunction, WindowedShape,
+    AsOfJoin, GroupColumn, JoinReach, JoinedRows, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape,
+    QueryShape, ShapeError, StreamJoin, Window, WindowFunction, WindowedShape,
 };
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

@@ -133,7 +133,8 @@ impl Checker {
     /// The shape of a continuous query, its mistakes reported.
     pub(super) fn shape(&mut self, statement: &Statement, body: &Body, plan: &LogicalPlan) -> Option<QueryShape> {
         let streams = &self.pipeline.streams;
-        match QueryShape::of(plan, &|name| streams.contains_key(name)) {
+        let event_time = |name: &str| Some(streams.get(name)?.event_time.as_ref()?.column);
+        match QueryShape::of(plan, &|name| streams.contains_key(name), &event_time) {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
@@ -397,7 +398,9 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),
         id if id == codes::SHAPE_NESTED.id => first_window(statement, body, 1),
-        id if id == codes::SHAPE_NO_STREAM.id || id == codes::SHAPE_STREAMS.id => {
+        id if [codes::SHAPE_NO_STREAM, codes::SHAPE_STREAMS, codes::JOIN_FORM].iter().any(|code| code.id == id)
+            || [codes::JOIN_UNBOUNDED, codes::JOIN_WATERMARK].iter().any(|code| code.id == id) =>
+        {
             select.map(|select| At::union_iter(select.from.iter().map(Spanned::span)))
         }
         _ => None,

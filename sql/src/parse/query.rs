@@ -4,6 +4,7 @@ use sqlparser::tokenizer::{Span as At, Token, TokenWithSpan};
 
 use super::options::with_options;
 use super::{Parsed, Words, parser};
+use crate::asof;
 use crate::ast::{Body, CreateSink, CreateView, Insert};
 use crate::codes;
 use crate::lex::is_word;
@@ -49,8 +50,9 @@ pub(super) fn body(words: &mut Words<'_>) -> Parsed<Body> {
     let query_tokens = without_flink_table(&rest[..trailer]);
     refuse_time_zones(words, &query_tokens)?;
     let mut query_parser = parser(&query_tokens);
-    let query = query_parser.parse_query()?;
+    let mut query = query_parser.parse_query()?;
     words.bounded(&query, start)?;
+    asof::rewrite(&mut query);
     let left = query_parser.peek_token();
     let at = At::new(start, query_parser.get_current_token().span.end);
     // On with the words behind the query, which are not part of SQL.

@@ -5,6 +5,7 @@
 mod adhoc;
 mod alerts;
 mod declarations;
+mod joins;
 mod later;
 mod names;
 mod queries;
@@ -18,10 +19,11 @@ use thermocline_sql::{SourceFile, check, codes};
 const BASE: &str = include_str!("base.sql");
 
 /// The sources of these tests: what they show was produced.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     include_str!("adhoc.rs"),
     include_str!("alerts.rs"),
     include_str!("declarations.rs"),
+    include_str!("joins.rs"),
     include_str!("later.rs"),
     include_str!("names.rs"),
     include_str!("queries.rs"),

@@ -1,0 +1,146 @@
+//! Joins of streams.
+
+use super::found;
+
+#[test]
+fn joins_without_bounds() {
+    insta::assert_snapshot!(found(r"CREATE STREAM other (device_id TEXT, at TIMESTAMP, x DOUBLE, WATERMARK FOR at AS at);
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id;
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id AND r.ts >= o.at - INTERVAL '5 seconds';
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id AND r.ts - o.at < INTERVAL '5 seconds';
+INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, ts + INTERVAL '1 hour' AS ts FROM readings) r JOIN other o ON r.ts BETWEEN o.at AND o.at + INTERVAL '1 hour';
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts BETWEEN o.at AND o.at + INTERVAL '1 month';"), @r#"
+    error[TC0330]: this join of streams would have to remember every row: nothing bounds how far apart in time two rows may be
+     --> p.sql:2:45
+      |
+    2 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: add AND r.ts BETWEEN o.at - INTERVAL '1 minute' AND o.at + INTERVAL '1 minute'
+
+    error[TC0330]: this join of streams would have to remember every row: nothing bounds how much later the first may be
+     --> p.sql:3:45
+      |
+    3 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id AND r.ts >= o.at - INTERVAL '5 seconds';
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: add AND r.ts <= o.at + INTERVAL '1 minute'
+
+    error[TC0330]: this join of streams would have to remember every row: nothing bounds how much earlier the first may be
+     --> p.sql:4:45
+      |
+    4 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.device_id = o.device_id AND r.ts - o.at < INTERVAL '5 seconds';
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: add AND r.ts >= o.at - INTERVAL '1 minute'
+
+    error[TC0330]: this join of streams has no bound in event time
+     --> p.sql:5:46
+      |
+    5 | INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, ts + INTERVAL '1 hour' AS ts FROM readings) r JOIN other o ON r.ts BETWEEN o.at AND o.at + INTERVAL '1 hour';
+      |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: the event time of both sides must be among their columns, unchanged, to be compared
+
+    error[TC0330]: this join of streams would have to remember every row: nothing bounds how far apart in time two rows may be
+     --> p.sql:6:45
+      |
+    6 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts BETWEEN o.at AND o.at + INTERVAL '1 month';
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: add AND r.ts BETWEEN o.at - INTERVAL '1 minute' AND o.at + INTERVAL '1 minute'
+    "#);
+}
+
+#[test]
+fn joins_of_another_form() {
+    insta::assert_snapshot!(found(r"CREATE STREAM other (device_id TEXT, ts TIMESTAMP, x DOUBLE, WATERMARK FOR ts AS ts);
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
+INSERT INTO metrics SELECT r.device_id FROM readings r LEFT SEMI JOIN other o ON r.ts = o.ts;
+INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
+INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
+INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;"), @r#"
+    error[TC0332]: the stream "plain" has no watermark, and a join of streams goes by event time
+     --> p.sql:2:45
+      |
+    2 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: add WATERMARK FOR ts AS ts - INTERVAL '2 seconds' to the columns of plain
+
+    error[TC0331]: a LeftSemi join of streams is not supported
+     --> p.sql:3:45
+      |
+    3 | INSERT INTO metrics SELECT r.device_id FROM readings r LEFT SEMI JOIN other o ON r.ts = o.ts;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: use an inner, left, right or full join
+
+    error[TC0331]: the two sides of this join have different windows
+     --> p.sql:4:45
+      |
+    4 | INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: give both the same TUMBLE window
+
+    error[TC0317]: above a join of streams every row runs by itself: there is no set of rows to sort, limit or aggregate
+     --> p.sql:5:28
+      |
+    5 | INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
+      |                            ^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: INSERT its rows into a stream and aggregate that over a TUMBLE window
+
+    error[TC0302]: this query reads streams more than twice: readings, other, other
+     --> p.sql:6:45
+      |
+    6 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: join two streams at a time: INSERT the first join into a stream, and join that
+
+    error[TC0331]: a side of this join aggregates a stream
+     --> p.sql:7:46
+      |
+    7 | INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;
+      |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: INSERT the result of each side into a stream of its own, with a WATERMARK, and join those
+    "#);
+}
+
+#[test]
+fn asof_joins() {
+    insta::assert_snapshot!(found(r"CREATE STREAM other (device_id TEXT, at TIMESTAMP, x DOUBLE, WATERMARK FOR at AS at);
+INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts <= o.at) ON r.device_id = o.device_id;
+INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.when) ON r.device_id = o.device_id;
+INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.at) ON r.device_id = o.device_id AND o.x > 5;
+INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN devices d MATCH_CONDITION (r.ts >= d.since) ON r.device_id = d.device_id;
+INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.at) USING (device_id);"), @r#"
+    error[TC0331]: the MATCH_CONDITION of an as-of join compares the event times of the two streams by >= or >
+     --> p.sql:2:45
+      |
+    2 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts <= o.at) ON r.device_id = o.device_id;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write MATCH_CONDITION (r.ts >= o.at)
+
+    error[TC0102]: no column "when" in o
+     --> p.sql:3:99
+      |
+    3 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.when) ON r.device_id = o.device_id;
+      |                                                                                                   ^^^^^^
+      = help: there is device_id, at and x
+
+    error[TC0331]: the ON of an as-of join takes equal keys and how old a match may be
+     --> p.sql:4:45
+      |
+    4 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.at) ON r.device_id = o.device_id AND o.x > 5;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write ON … = … AND r.ts - o.at <= INTERVAL '1 hour'; what else a match must fulfil can be filtered in a subquery
+
+    error[TC0331]: an as-of join is of two streams
+     --> p.sql:5:45
+      |
+    5 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN devices d MATCH_CONDITION (r.ts >= d.since) ON r.device_id = d.device_id;
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: a join with a reference table takes its current version: JOIN … ON …
+
+    error[TC0908]: this as-of join is not supported yet
+     --> p.sql:6:66
+      |
+    6 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN other o MATCH_CONDITION (r.ts >= o.at) USING (device_id);
+      |                                                                  ^^^^^^^
+      = help: a continuous query joins two streams by it: ASOF JOIN … MATCH_CONDITION (a.ts >= b.ts) ON …
+    "#);
+}
