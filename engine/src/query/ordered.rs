@@ -36,6 +36,9 @@ use crate::watermark::NO_WATERMARK;
 /// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
 
+/// Rows that wait in a partition before it pauses for another to catch up.
+const WAITING_ROWS: usize = 1 << 19;
+
 /// What an ordered query is made of.
 pub(crate) struct OrderedSettings<'a> {
     pub(crate) name: &'a str,
@@ -233,14 +236,30 @@ impl OrderedQuery {
         Ok(())
     }
 
+    /// Partitions that are far ahead of one that has rows to read, as (watermark, rows that wait) at least: they pause, so
+    /// that their rows need not wait in memory while the other catches up.
+    fn pause(&self) -> Option<(i64, usize)> {
+        let behind_us = self.combined_us();
+        let catches_up = |p: &OrderedPartition| p.watermark_us() == behind_us && p.lag(&self.log) > 0;
+        self.partitions().any(catches_up).then_some((behind_us.saturating_add(1), WAITING_ROWS))
+    }
+
     /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
     async fn step(&mut self, until: Option<&[u64]>) -> Result<u64> {
+        // What is read again is bounded by the snapshot.
+        let pause = if until.is_none() { self.pause() } else { None };
+        let is_paused = |partition: &OrderedPartition| {
+            pause.is_some_and(|(ahead_us, rows)| partition.watermark_us() >= ahead_us && partition.waiting() >= rows)
+        };
         let mut running = JoinSet::new();
         let mut stops = until.into_iter().flatten();
         for (n, input) in self.inputs.iter_mut().enumerate() {
             for slot in &mut input.partitions {
-                let mut task = slot.take().expect("partitions are back after each step");
                 let stop = stops.next().copied();
+                if slot.as_ref().is_some_and(is_paused) {
+                    continue;
+                }
+                let mut task = slot.take().expect("partitions are back after each step");
                 running.spawn(async move {
                     let step = task.step(stop).await;
                     (n, task, step)
