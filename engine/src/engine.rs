@@ -304,7 +304,7 @@ impl Opener<'_> {
             let known = reads.iter().position(|(read, _): &(Streams, Stream)| read.stream.id() == streams.stream.id());
             let failed = match known {
                 Some(known) => reads[known].1.clone(),
-                None => self.failed_stream(&name, reads.len(), &streams.stream).await?,
+                None => self.failed_stream(&name, !reads.is_empty(), &streams.stream).await?,
             };
             reads.push((streams, failed));
         }
@@ -362,11 +362,11 @@ impl Opener<'_> {
         Ok((name, status, opened))
     }
 
-    /// The stream of the rows of one input that a query fails on.
-    async fn failed_stream(&self, query: &str, input: usize, stream: &Stream) -> Result<Stream> {
-        let name = match input {
-            0 => failed_stream_name(query),
-            _ => failed_stream_name(&format!("{query}.{}", input + 1)),
+    /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
+    async fn failed_stream(&self, query: &str, is_further: bool, stream: &Stream) -> Result<Stream> {
+        let name = match is_further {
+            false => failed_stream_name(query),
+            true => failed_stream_name(&format!("{query}.{}", stream.name())),
         };
         let retention = stream.spec().retention;
         let spec = StreamSpec { retention, ..StreamSpec::new(name, failed_schema(stream.schema())) };

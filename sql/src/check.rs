@@ -8,6 +8,7 @@ mod declare;
 mod options;
 mod order;
 mod query;
+mod union;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

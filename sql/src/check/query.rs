@@ -11,7 +11,7 @@ use datafusion::sql::planner::SqlToRel;
 use sqlparser::ast::{Ident, Spanned, Statement as SqlStatement};
 use sqlparser::tokenizer::Span as At;
 
-use super::{Checker, NameKind};
+use super::{Checker, NameKind, union};
 use crate::ast::{Body, Insert, Kind, Statement};
 use crate::blame;
 use crate::catalog::InlinedView;
@@ -119,15 +119,30 @@ impl Checker {
         if !self.distinct_columns(statement, body, &plan) {
             return;
         }
-        let Some(shape) = self.shape(statement, body, &plan) else { return };
+        let mut branches = match union::branches(&plan) {
+            Ok(branches) => branches,
+            Err(error) => return self.report(&error, statement, body.at, codes::PLAN),
+        };
+        let is_stream = |table: &String| self.pipeline.streams.contains_key(table);
+        if !branches.iter().all(|branch| lineage::tables(branch).unwrap_or_default().iter().any(is_stream)) {
+            branches = vec![plan];
+        }
+        let mut shapes = Vec::new();
+        for plan in branches {
+            let Some(shape) = self.shape(statement, body, &plan) else { return };
+            shapes.push((plan, shape));
+        }
         let (Target::Stream(into) | Target::Sink(into)) = &target;
         if self.broken.contains(into) {
             return;
         }
-        let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
-        let name = if before == 0 { into.clone() } else { format!("{into}#{}", before + 1) };
-        let span = statement.span(statement.at);
-        self.pipeline.queries.push(QueryDef { name, target, plan, shape, span, sql: statement.sql.clone() });
+        for (plan, shape) in shapes {
+            let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
+            let name = if before == 0 { into.clone() } else { format!("{into}.{}", before + 1) };
+            let span = statement.span(statement.at);
+            let (target, sql) = (target.clone(), statement.sql.clone());
+            self.pipeline.queries.push(QueryDef { name, target, plan, shape, span, sql });
+        }
     }
 
     /// The shape of a continuous query, its mistakes reported.

@@ -89,7 +89,7 @@ impl Analysis<'_> {
             _ => Err(ShapeError {
                 code: "TC0302",
                 message: format!("this query reads streams more than once: {}", streams.join(", ")),
-                hint: "two streams can be joined; for more, or a union, INSERT each part into a stream of its own"
+                hint: "two streams can be joined, and UNION ALL of queries INSERTed; for more, INSERT each part into a stream of its own"
                     .into(),
             }),
         }
