@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-const CASES: u64 = 14;
+const CASES: u64 = 8;
 /// Windows reach back before 1970 from here.
 const BASE_US: i64 = -20_000_000;
 const STREAMS: [&str; 2] = ["l", "r"];

@@ -227,3 +227,95 @@ impl OrderedOperator for AsOf {
         self.store.bytes() + self.keys.bytes() + self.latest.capacity() * size_of::<Option<Latest>>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Int64Type};
+    use datafusion::common::DFSchema;
+    use thermocline_sql::JoinedRows as Parts;
+
+    use super::*;
+
+    fn input_schema() -> SchemaRef {
+        let fields = vec![Field::new("k0", DataType::Utf8, true), Field::new("c0", DataType::Int64, true)];
+        Arc::new(Schema::new(fields))
+    }
+
+    fn join(strictly_earlier: bool, max_age_us: Option<i64>) -> AsOf {
+        let fields = vec![Field::new("l", DataType::Int64, true), Field::new("r", DataType::Int64, true)];
+        let schema = Arc::new(DFSchema::try_from(Schema::new(fields)).unwrap());
+        let rows = Parts { keys: 1, columns: [1, 1], schema };
+        AsOf::try_new(&AsOfJoin { rows, strictly_earlier, max_age_us }, [input_schema(), input_schema()]).unwrap()
+    }
+
+    /// Rows as (time, input, key, number), in order.
+    fn ordered(rows: &[(i64, u8, Option<&str>, i64)]) -> OrderedRows {
+        let batch = |input: u8| {
+            let own = || rows.iter().filter(|row| row.1 == input);
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from_iter(own().map(|row| row.2))),
+                Arc::new(Int64Array::from_iter_values(own().map(|row| row.3))),
+            ];
+            RecordBatch::try_new(input_schema(), columns).unwrap()
+        };
+        OrderedRows {
+            times_us: rows.iter().map(|row| row.0).collect(),
+            inputs: rows.iter().map(|row| row.1).collect(),
+            batches: vec![batch(0), batch(1)],
+        }
+    }
+
+    fn pairs(batches: &[RecordBatch]) -> Vec<(i64, Option<i64>)> {
+        let of = |batch: &RecordBatch| {
+            let columns = [0, 1].map(|i| batch.column(i).as_primitive::<Int64Type>().iter().collect::<Vec<_>>());
+            columns[0].iter().map(|l| l.unwrap()).zip(columns[1].iter().copied()).collect::<Vec<_>>()
+        };
+        batches.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn a_row_of_the_same_time_counts_unless_it_must_be_earlier() {
+        let rows =
+            [(5, 1, Some("a"), 1), (7, 0, Some("a"), 2), (7, 0, None, 3), (7, 1, Some("a"), 4), (7, 1, Some("a"), 5)];
+        for (strictly_earlier, expected) in [(false, Some(5)), (true, Some(1))] {
+            // Whole, and with a cut in the middle of a time.
+            for cut in [0, 2, 4, 5] {
+                let mut join = join(strictly_earlier, None);
+                join.update(&ordered(&rows[..cut])).unwrap();
+                join.update(&ordered(&rows[cut..])).unwrap();
+                assert_eq!(pairs(&join.advance(8).unwrap()), [(2, expected), (3, None)], "cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_match_may_be_too_old() {
+        let mut join = join(false, Some(10));
+        join.update(&ordered(&[(0, 1, Some("a"), 1), (10, 0, Some("a"), 2), (11, 0, Some("a"), 3)])).unwrap();
+        assert_eq!(pairs(&join.advance(12).unwrap()), [(2, Some(1)), (3, None)]);
+        join.advance(100).unwrap();
+        assert_eq!(join.state().unwrap()[0].num_rows(), 0);
+    }
+
+    #[test]
+    fn one_row_per_key_is_kept() {
+        let mut join = join(true, None);
+        for n in 0..3_000 {
+            let key = format!("{}", n % 10);
+            let rows = [(n, 0, Some("nobody else"), n), (n, 1, Some(key.as_str()), n)];
+            let batch: Vec<_> = (0..5).flat_map(|_| rows).collect();
+            let (left, right): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| row.1 == 0);
+            join.update(&ordered(&[left, right].concat())).unwrap();
+            assert_eq!(pairs(&join.advance(n + 1).unwrap()).len(), 5);
+        }
+        assert!(join.store.len() < SPARE_ROWS + 100, "{}", join.store.len());
+        assert!(join.latest.len() < 20, "numbers of keys are given again: {}", join.latest.len());
+        let state = join.state().unwrap();
+        assert_eq!(state[0].num_rows(), 10);
+        let mut restored = super::tests::join(true, None);
+        restored.restore(&state).unwrap();
+        restored.update(&ordered(&[(5_000, 0, Some("7"), 1)])).unwrap();
+        assert_eq!(pairs(&restored.advance(5_001).unwrap()), [(1, Some(2_997))]);
+    }
+}

@@ -195,6 +195,10 @@ fn interval(condition: &Condition, sides: [&Side<'_>; 2]) -> Result<JoinReach> {
         return Err(unbounded(message, hint));
     };
     match (condition.min_us, condition.max_us) {
+        (Some(min_us), Some(max_us)) if min_us > max_us => Err(form(
+            "no two rows can fulfil this condition: the bounds in event time exclude each other",
+            format!("write {left} BETWEEN {right} - INTERVAL '…' AND {right} + INTERVAL '…', the earlier bound first"),
+        )),
         (Some(min_us), Some(max_us)) => Ok(JoinReach::Interval { min_us, max_us }),
         (None, None) => Err(unbounded(
             "this join of streams would have to remember every row: nothing bounds how far apart in time two rows may be",

@@ -52,6 +52,7 @@ fn joins_of_another_form() {
     insta::assert_snapshot!(found(r"CREATE STREAM other (device_id TEXT, ts TIMESTAMP, x DOUBLE, WATERMARK FOR ts AS ts);
 INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
 INSERT INTO metrics SELECT r.device_id FROM readings r LEFT SEMI JOIN other o ON r.ts = o.ts;
+INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts BETWEEN o.ts + INTERVAL '1 second' AND o.ts - INTERVAL '1 second';
 INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
 INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
 INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
@@ -70,31 +71,38 @@ INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FRO
       |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: use an inner, left, right or full join
 
-    error[TC0331]: the two sides of this join have different windows
+    error[TC0331]: no two rows can fulfil this condition: the bounds in event time exclude each other
      --> p.sql:4:45
       |
-    4 | INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
+    4 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts BETWEEN o.ts + INTERVAL '1 second' AND o.ts - INTERVAL '1 second';
+      |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: write r.ts BETWEEN o.ts - INTERVAL '…' AND o.ts + INTERVAL '…', the earlier bound first
+
+    error[TC0331]: the two sides of this join have different windows
+     --> p.sql:5:45
+      |
+    5 | INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
       |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: give both the same TUMBLE window
 
     error[TC0317]: above a join of streams every row runs by itself: there is no set of rows to sort, limit or aggregate
-     --> p.sql:5:28
+     --> p.sql:6:28
       |
-    5 | INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
+    6 | INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
       |                            ^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: INSERT its rows into a stream and aggregate that over a TUMBLE window
 
     error[TC0302]: this query reads streams more than twice: readings, other, other
-     --> p.sql:6:45
+     --> p.sql:7:45
       |
-    6 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
+    7 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
       |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: join two streams at a time: INSERT the first join into a stream, and join that
 
     error[TC0331]: a side of this join aggregates a stream
-     --> p.sql:7:46
+     --> p.sql:8:46
       |
-    7 | INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;
+    8 | INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;
       |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: INSERT the result of each side into a stream of its own, with a WATERMARK, and join those
     "#);
