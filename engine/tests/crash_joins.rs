@@ -194,3 +194,47 @@ async fn an_input_without_rows_is_waited_for_no_longer_than_its_idle_timeout() {
         assert_eq!(streams["late.r"].len(), 1, "{:?}", streams["late.r"]);
     }
 }
+
+/// A query that reads other streams than before: what it emitted stays, what comes after that is the new query's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_may_be_changed_to_one_of_other_streams() {
+    let sql = |right: &str| {
+        format!(
+            "CREATE STREAM l (device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second');
+            CREATE STREAM r (device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second');
+            CREATE STREAM pairs (at BIGINT, bt BIGINT);
+            INSERT INTO pairs SELECT CAST(a.ts AS BIGINT), CAST(b.ts AS BIGINT) FROM l AS a JOIN {right} AS b
+                ON a.device = b.device AND a.ts - b.ts BETWEEN INTERVAL '-2 seconds' AND INTERVAL '2 seconds';"
+        )
+    };
+    let (left, right) = (rows(11, 200), rows(12, 200));
+    let whole = async |sql: String| {
+        let mut pipeline = Pipeline::new(&sql).checkpoint_rows(30);
+        append(&mut pipeline, "l", &left).await.unwrap();
+        append(&mut pipeline, "r", &right).await.unwrap();
+        pipeline.finish().await["pairs"].clone()
+    };
+    let (of_itself, of_both) = (whole(sql("l")).await, whole(sql("r")).await);
+
+    let mut pipeline = Pipeline::new(&sql("l")).checkpoint_rows(30);
+    append(&mut pipeline, "l", &left[..100]).await.unwrap();
+    // Further than what the first query had read of its second input.
+    append(&mut pipeline, "r", &right[..150]).await.unwrap();
+    pipeline.settle().await;
+    let emitted = pipeline.rows("pairs").await;
+    assert!(emitted.len() > 10 && of_itself.starts_with(&emitted));
+    pipeline.crash().await;
+    let mut pipeline = pipeline.with_sql(&sql("r"));
+    append(&mut pipeline, "l", &left[100..]).await.unwrap();
+    append(&mut pipeline, "r", &right[150..]).await.unwrap();
+    let found = pipeline.finish().await["pairs"].clone();
+
+    let watermark_us = left[..100].iter().map(|row| row.ts_us).max().unwrap() - 1_000_000;
+    let comes_later = |row: &&String| {
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        ["at", "bt"].iter().any(|time| row[time].as_i64().unwrap() >= watermark_us)
+    };
+    let later: Vec<String> = of_both.iter().filter(comes_later).cloned().collect();
+    assert!(later.len() > 10);
+    assert_eq!(found, [emitted, later].concat());
+}

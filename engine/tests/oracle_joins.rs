@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
@@ -265,18 +267,17 @@ fn as_batch(rows: &[Row], schema: &arrow::datatypes::SchemaRef) -> RecordBatch {
 }
 
 fn of_batch(batch: &RecordBatch) -> Vec<Row> {
-    let keys = batch.column(0).as_string::<i32>().iter();
-    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().values().iter();
-    let values = batch.column(2).as_primitive::<Float64Type>().iter();
-    let numbers = batch.column(3).as_primitive::<Int64Type>().values().iter();
-    let rows = keys.zip(times).zip(values.zip(numbers));
-    let row = |((key, time_us), (value, number)): ((Option<&str>, &i64), (Option<f64>, &i64))| Row {
-        key: key.map(str::to_owned),
-        time_us: *time_us,
-        value,
-        number: *number,
+    let (keys, times) =
+        (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<TimestampMicrosecondType>());
+    let (values, numbers) =
+        (batch.column(2).as_primitive::<Float64Type>(), batch.column(3).as_primitive::<Int64Type>());
+    let row = |n: usize| Row {
+        key: keys.is_valid(n).then(|| keys.value(n).to_owned()),
+        time_us: times.value(n),
+        value: values.is_valid(n).then(|| values.value(n)),
+        number: numbers.value(n),
     };
-    rows.map(row).collect()
+    (0..batch.num_rows()).map(row).collect()
 }
 
 /// The rows that are not late, each behind the watermark of the rows before it in its own partition; and how many are.

@@ -130,10 +130,13 @@ impl OrderedQuery {
         }
         let mut positions = state.partitions.into_iter();
         let mut opened = Vec::new();
+        // Whether what is committed is about these inputs: a changed query may read others.
+        let mut reads_the_same = true;
         for (n, (streams, input)) in inputs.into_iter().zip(&shape.inputs).enumerate() {
             let ledger = Ledger::of_input(name, n);
             let mut partitions = Vec::new();
             for partition in 0..streams.stream.partitions() {
+                reads_the_same &= log.cursor(&ledger.cursor(), streams.stream.id(), partition).is_some();
                 let start = match is_changed {
                     true => ledger.start_anew(log, &streams.stream, partition, &mut commit),
                     false => ledger.register(log, &streams.stream, partition, &mut commit),
@@ -186,7 +189,7 @@ impl OrderedQuery {
             rows_to_snapshot: snapshot_rows,
         };
         if let Some(progress) = progress {
-            query.replay(&progress).await?;
+            query.replay(progress, reads_the_same).await?;
         }
         if is_changed {
             // Before a snapshot of the new text can stand under the name of one of the old.
@@ -223,7 +226,11 @@ impl OrderedQuery {
     }
 
     /// Reads again what came after the snapshot, up to where the progress had read; what comes of it was emitted.
-    async fn replay(&mut self, progress: &Progress) -> Result<()> {
+    async fn replay(&mut self, mut progress: Progress, reads_the_same: bool) -> Result<()> {
+        if !reads_the_same || progress.next_offsets.len() != self.partitions().count() {
+            // Of an input that is new, all rows that are there come before what is emitted next.
+            progress.next_offsets = self.partitions().map(|p| p.next_offset() + p.lag(&self.log)).collect();
+        }
         loop {
             let read = self.step(Some(&progress.next_offsets)).await?;
             self.advance(self.combined_us().min(progress.closed_us), false).await?;

@@ -56,7 +56,8 @@ INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts BETW
 INSERT INTO metrics SELECT x.device_id FROM TUMBLE(readings, ts, INTERVAL '1 minute') x JOIN TUMBLE(other, ts, INTERVAL '2 minutes') y ON x.window_end = y.window_end;
 INSERT INTO metrics SELECT r.device_id, count(*) AS n FROM readings r JOIN other o ON r.ts = o.ts GROUP BY r.device_id;
 INSERT INTO metrics SELECT r.device_id FROM readings r JOIN other o ON r.ts = o.ts JOIN other p ON p.ts = o.ts;
-INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;"), @r#"
+INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;
+INSERT INTO metrics SELECT x.device_id FROM SESSION(readings, ts, INTERVAL '1 minute') x JOIN other o ON x.ts = o.ts;"), @r#"
     error[TC0332]: the stream "plain" has no watermark, and a join of streams goes by event time
      --> p.sql:2:45
       |
@@ -105,6 +106,13 @@ INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FRO
     8 | INSERT INTO metrics SELECT r.device_id FROM (SELECT device_id, max(ts) AS ts FROM readings GROUP BY device_id) r JOIN other o ON r.ts = o.ts;
       |                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: INSERT the result of each side into a stream of its own, with a WATERMARK, and join those
+
+    error[TC0316]: the windows of this function depend on other rows, so a row by itself has none
+     --> p.sql:9:28
+      |
+    9 | INSERT INTO metrics SELECT x.device_id FROM SESSION(readings, ts, INTERVAL '1 minute') x JOIN other o ON x.ts = o.ts;
+      |                            ^^^^^^^^^^^
+      = help: aggregate over them: GROUP BY a key, window_start, window_end
     "#);
 }
 
