@@ -118,7 +118,7 @@ fn windows_are_written_in_many_ways() {
     for n in 0..hop.len() {
         assert_eq!(window(&pipeline, n), Window::Hop { slide_us: 250_000, size_us: 1_000_000, offset_us: 0 });
     }
-    assert_eq!(pipeline.queries[1].name, "out#2");
+    assert_eq!(pipeline.queries[1].name, "out.2");
 }
 
 #[test]
