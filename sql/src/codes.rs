@@ -86,9 +86,9 @@ codes! {
     SINK_UNUSED = "TC0315", "Nothing goes into the sink; found by the server.";
     SHAPE_NO_AGGREGATE = "TC0316", "The windows of this function depend on other rows: it needs an aggregate over them.";
     SHAPE_ROW_BY_ROW = "TC0317", "Above this operation every row runs by itself: no `ORDER BY`, `LIMIT` or further aggregate.";
-    JOIN_UNBOUNDED = "TC0330", "A join of streams would have to remember every row: its condition needs a bound in event time.";
-    JOIN_FORM = "TC0331", "A join of streams in a form that is not supported.";
-    JOIN_WATERMARK = "TC0332", "A join of streams goes by event time, and a stream of it has no `WATERMARK`.";
+    JOIN_UNBOUNDED = "TC0340", "A join of streams would have to remember every row: its condition needs a bound in event time.";
+    JOIN_FORM = "TC0341", "A join of streams in a form that is not supported.";
+    JOIN_WATERMARK = "TC0342", "A join of streams goes by event time, and a stream of it has no `WATERMARK`.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 

@@ -104,7 +104,7 @@ impl Analysis<'_> {
         let stream = self.streams(plan).swap_remove(0);
         let Some(event_time) = (self.event_time)(&stream) else {
             return Err(ShapeError {
-                code: "TC0332",
+                code: "TC0342",
                 message: format!("the stream \"{stream}\" has no watermark, and a join of streams goes by event time"),
                 hint: format!("add WATERMARK FOR ts AS ts - INTERVAL '2 seconds' to the columns of {stream}"),
             });
@@ -133,7 +133,7 @@ fn not_two_streams() -> ShapeError {
 }
 
 fn form(message: impl Into<String>, hint: impl Into<String>) -> ShapeError {
-    ShapeError { code: "TC0331", message: message.into(), hint: hint.into() }
+    ShapeError { code: "TC0341", message: message.into(), hint: hint.into() }
 }
 
 fn cut(plan: &LogicalPlan, found: &Found, sides: [&Side<'_>; 2], condition: Condition) -> Result<QueryShape> {
@@ -188,7 +188,7 @@ fn same_window(sides: [&Side<'_>; 2]) -> Result<JoinReach> {
 }
 
 fn interval(condition: &Condition, sides: [&Side<'_>; 2]) -> Result<JoinReach> {
-    let unbounded = |message: &str, hint: String| ShapeError { code: "TC0330", message: message.into(), hint };
+    let unbounded = |message: &str, hint: String| ShapeError { code: "TC0340", message: message.into(), hint };
     let [Some(left), Some(right)] = sides.map(Side::time) else {
         let message = "this join of streams has no bound in event time";
         let hint = "the event time of both sides must be among their columns, unchanged, to be compared".to_owned();

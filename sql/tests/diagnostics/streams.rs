@@ -46,7 +46,7 @@ INSERT INTO metrics SELECT DISTINCT device_id FROM readings;"), @r#"
 fn streams_joined() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
 INSERT INTO metrics SELECT device_id FROM readings UNION SELECT device_id FROM readings;"), @r#"
-    error[TC0332]: the stream "plain" has no watermark, and a join of streams goes by event time
+    error[TC0342]: the stream "plain" has no watermark, and a join of streams goes by event time
      --> p.sql:1:45
       |
     1 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
