@@ -307,9 +307,13 @@ impl Opener<'_> {
         let counters = Counters::new(&name, Arc::clone(&status));
         let Engine { log, pipeline, tables, .. } = self.engine;
         let mut reads = Vec::new();
-        for (n, stream) in query.reads().into_iter().enumerate() {
+        for stream in query.reads() {
             let streams = self.streams.get(stream).expect("the checker resolved every stream").clone();
-            let failed = self.failed_stream(&name, n, &streams.stream).await?;
+            let known = reads.iter().position(|(read, _): &(Streams, Stream)| read.stream.id() == streams.stream.id());
+            let failed = match known {
+                Some(known) => reads[known].1.clone(),
+                None => self.failed_stream(&name, !reads.is_empty(), &streams.stream).await?,
+            };
             reads.push((streams, failed));
         }
         let (streams, failed) = reads[0].clone();
@@ -367,11 +371,11 @@ impl Opener<'_> {
         Ok((name, status, opened))
     }
 
-    /// The stream of the rows of one input that a query fails on.
-    async fn failed_stream(&self, query: &str, input: usize, stream: &Stream) -> Result<Stream> {
-        let name = match input {
-            0 => failed_stream_name(query),
-            _ => failed_stream_name(&format!("{query}@{input}")),
+    /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
+    async fn failed_stream(&self, query: &str, is_further: bool, stream: &Stream) -> Result<Stream> {
+        let name = match is_further {
+            false => failed_stream_name(query),
+            true => failed_stream_name(&format!("{query}.{}", stream.name())),
         };
         let retention = stream.spec().retention;
         let spec = StreamSpec { retention, ..StreamSpec::new(name, failed_schema(stream.schema())) };

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::Analyzer;
 
+use crate::asof;
 use crate::types::DialectTypes;
 
 /// The tables of a query, with the functions of a session.
@@ -50,7 +51,8 @@ impl Catalog {
 
     /// Whether there is a function of this name, of any kind.
     pub(crate) fn has_function(&self, name: &str) -> bool {
-        self.state.scalar_functions().contains_key(name)
+        name == asof::MARKER
+            || self.state.scalar_functions().contains_key(name)
             || self.state.aggregate_functions().contains_key(name)
             || self.state.window_functions().contains_key(name)
             || self.state.higher_order_functions().contains_key(name)
@@ -98,6 +100,9 @@ impl ContextProvider for Catalog {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == asof::MARKER {
+            return Some(asof::marker());
+        }
         self.state.scalar_functions().get(name).cloned()
     }
 

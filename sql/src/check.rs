@@ -9,6 +9,7 @@ mod emit;
 mod options;
 mod order;
 mod query;
+mod union;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

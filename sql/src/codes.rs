@@ -73,7 +73,7 @@ codes! {
 
     // 03: what a stream cannot do; found by `shape`
     SHAPE_NO_STREAM = "TC0301", "The query reads no stream, so it would never emit anything.";
-    SHAPE_STREAMS = "TC0302", "The query reads streams more than once; joins and unions of streams are not supported yet.";
+    SHAPE_STREAMS = "TC0302", "The query reads streams more than once, and is not one join of two streams.";
     SHAPE_NESTED = "TC0303", "A window function over another window function.";
     SHAPE_SUBQUERY = "TC0304", "A subquery over a stream inside an expression has no end.";
     SHAPE_OUTER = "TC0305", "This join keeps table rows that no stream row matches, which is never known.";
@@ -95,6 +95,9 @@ codes! {
     OVER_FUNCTION = "TC0333", "A window function, frame or argument that cannot run over a stream.";
     OVER_NESTED = "TC0334", "`OVER` below another `OVER` or a windowed aggregate, or calls that look ahead with different `PARTITION BY`.";
     OVER_KEYS = "TC0335", "The first rows of each key, without a bound in time: every key would be remembered for ever.";
+    JOIN_UNBOUNDED = "TC0340", "A join of streams would have to remember every row: its condition needs a bound in event time.";
+    JOIN_FORM = "TC0341", "A join of streams in a form that is not supported.";
+    JOIN_WATERMARK = "TC0342", "A join of streams goes by event time, and a stream of it has no `WATERMARK`.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 
@@ -141,7 +144,7 @@ codes! {
     SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet.";
     SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet.";
     SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
-    SOON_ASOF = "TC0908", "As-of joins are not supported yet.";
+    SOON_ASOF = "TC0908", "As-of joins are not supported yet: in ad-hoc queries, or with `USING`.";
     SOON_FORMAT = "TC0909", "This format of a reference table is not supported yet.";
     SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet (not given any more).";
 }

@@ -195,8 +195,9 @@ impl Visitor for Inspection<'_> {
             let at = join.relation.span();
             self.ignored(join.global, at, &["GLOBAL"]);
             if matches!(join.join_operator, JoinOperator::AsOf { .. }) {
-                let hint = "a join with a reference table takes its current version";
-                self.find(codes::SOON_ASOF, at, "as-of joins are not supported yet", Some(hint.to_owned()));
+                let hint =
+                    "a continuous query joins two streams by it: ASOF JOIN … MATCH_CONDITION (a.ts >= b.ts) ON …";
+                self.find(codes::SOON_ASOF, at, "this as-of join is not supported yet", Some(hint.to_owned()));
             }
         }
         ControlFlow::Continue(())

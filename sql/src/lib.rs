@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adhoc;
+mod asof;
 mod ast;
 mod blame;
 mod bounds;
@@ -43,10 +44,11 @@ pub use crate::pipeline::{
 };
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{register_dialect, session_config};
-pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::shape::{
-    Frame, GroupColumn, KeyEnd, KeyedAggregate, Numbering, OrderedInput, OrderedOperator, OrderedShape, OverCall,
-    OverFunction, OverPartition, OverShape, QueryShape, ShapeError, Window, WindowFunction, WindowedShape,
+    AsOfJoin, Frame, GroupColumn, JoinReach, JoinedRows, KeyEnd, KeyedAggregate, Numbering, OrderedInput,
+    OrderedOperator, OrderedShape, OverCall, OverFunction, OverPartition, OverShape, QueryShape, ShapeError,
+    StreamJoin, Window, WindowFunction, WindowedShape,
 };
+pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

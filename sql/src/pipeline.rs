@@ -210,7 +210,7 @@ impl Emit {
 /// A continuous query.
 #[derive(Debug, Clone)]
 pub struct QueryDef {
-    /// Stable name: the target's, with `#2`, `#3` … for further queries into the same target.
+    /// Stable name: the target's, with `.2`, `.3` … for further queries into the same target.
     pub name: String,
     /// Where its rows go.
     pub target: Target,

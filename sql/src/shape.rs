@@ -11,12 +11,15 @@
 
 mod analysis;
 mod calendar;
+mod join;
+mod join_condition;
 mod ordered;
 mod over;
 
 pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
 
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::DFSchemaRef;
+use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
 
 pub use calendar::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 
@@ -125,6 +128,64 @@ pub enum OrderedOperator {
     },
     /// Each row of the only input with the results of window calls.
     Over(OverShape),
+    /// Pairs of rows of two inputs with the same key, near each other in event time.
+    Join(Box<StreamJoin>),
+    /// Each row of the first input with the latest row of the second that has the same key.
+    AsOfJoin(Box<AsOfJoin>),
+}
+
+/// What both inputs of a join give: first the keys, in the same order, then the other columns that are needed.
+#[derive(Debug, Clone)]
+pub struct JoinedRows {
+    /// How many keys there are. NULL is equal to nothing.
+    pub keys: usize,
+    /// How many columns each input gives after its keys; an input that would give none at all has one that is not used.
+    pub columns: [usize; 2],
+    /// The columns of joined rows: those of the first input, then those of the second.
+    pub schema: DFSchemaRef,
+}
+
+/// A join of two inputs by key and event time.
+#[derive(Debug, Clone)]
+pub struct StreamJoin {
+    /// Inner, left, right or full.
+    pub join_type: JoinType,
+    /// Keys and columns.
+    pub rows: JoinedRows,
+    /// Which rows are near enough.
+    pub reach: JoinReach,
+    /// What else a pair must fulfil, over the joined rows.
+    pub residual: Option<Expr>,
+}
+
+/// Which rows of two inputs can be a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinReach {
+    /// Rows whose event times differ by no less than `min_us` and no more than `max_us`: the first's minus the second's.
+    Interval {
+        /// In microseconds.
+        min_us: i64,
+        /// In microseconds.
+        max_us: i64,
+    },
+    /// Rows of the same tumbling window.
+    Window {
+        /// Length in microseconds.
+        size_us: i64,
+        /// Shift of the alignment in microseconds.
+        offset_us: i64,
+    },
+}
+
+/// A join of each row of the first input with the latest of the second.
+#[derive(Debug, Clone)]
+pub struct AsOfJoin {
+    /// Keys and columns.
+    pub rows: JoinedRows,
+    /// Whether the match must be earlier (`>`), not also of the same time (`>=`).
+    pub strictly_earlier: bool,
+    /// How much earlier it may be, in microseconds; for ever when `None`.
+    pub max_age_us: Option<i64>,
 }
 
 /// Grouping columns and functions over the columns of an input.

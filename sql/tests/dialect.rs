@@ -119,7 +119,7 @@ fn windows_are_written_in_many_ways() {
     for n in 0..hop.len() {
         assert_eq!(window(&pipeline, n), Window::Hop { slide_us: 250_000, size_us: 1_000_000, offset_us: 0 });
     }
-    assert_eq!(pipeline.queries[1].name, "out#2");
+    assert_eq!(pipeline.queries[1].name, "out.2");
     let cumulate = [
         "CUMULATE(readings, ts, INTERVAL '10 minutes', INTERVAL '1 hour')",
         "TABLE(CUMULATE(TABLE readings, DESCRIPTOR(ts), INTERVAL '10' MINUTES, INTERVAL '1' HOUR))",

@@ -13,7 +13,6 @@ pub(crate) struct OrderedRows {
     /// Event times of all rows, ascending.
     pub(crate) times_us: Vec<i64>,
     /// The input of each row; its rows stand in `batches[input]` in the same order.
-    #[allow(dead_code, reason = "an operator of one input need not look")]
     pub(crate) inputs: Vec<u8>,
     /// Each input's rows.
     pub(crate) batches: Vec<RecordBatch>,

@@ -23,6 +23,7 @@ use crate::error::Result;
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{failed_schema, failed_stream_name};
 pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
+pub(crate) use ordered_partition::without_row;
 pub(crate) use reader::StageReader;
 pub(crate) use stateless::{StatelessQuery, StatelessSettings};
 pub(crate) use windowed::{WindowedQuery, WindowedSettings};

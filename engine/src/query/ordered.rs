@@ -38,6 +38,9 @@ use crate::watermark::NO_WATERMARK;
 /// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
 
+/// Rows that wait in a partition before it pauses for another to catch up.
+const WAITING_ROWS: usize = 1 << 19;
+
 /// What an ordered query is made of.
 pub(crate) struct OrderedSettings<'a> {
     pub(crate) name: &'a str,
@@ -130,10 +133,13 @@ impl OrderedQuery {
         }
         let mut positions = state.partitions.into_iter();
         let mut opened = Vec::new();
+        // Whether what is committed is about these inputs: a changed query may read others.
+        let mut reads_the_same = true;
         for (n, (streams, input)) in inputs.into_iter().zip(&shape.inputs).enumerate() {
             let ledger = Ledger::of_input(name, n);
             let mut partitions = Vec::new();
             for partition in 0..streams.stream.partitions() {
+                reads_the_same &= log.cursor(&ledger.cursor(), streams.stream.id(), partition).is_some();
                 let start = match is_changed {
                     true => ledger.start_anew(log, &streams.stream, partition, &mut commit),
                     false => ledger.register(log, &streams.stream, partition, &mut commit),
@@ -186,7 +192,7 @@ impl OrderedQuery {
             rows_to_snapshot: snapshot_rows,
         };
         if let Some(progress) = progress {
-            query.replay(&progress).await?;
+            query.replay(progress, reads_the_same).await?;
         }
         if is_changed {
             // Before a snapshot of the new text can stand under the name of one of the old.
@@ -223,7 +229,11 @@ impl OrderedQuery {
     }
 
     /// Reads again what came after the snapshot, up to where the progress had read; what comes of it was emitted.
-    async fn replay(&mut self, progress: &Progress) -> Result<()> {
+    async fn replay(&mut self, mut progress: Progress, reads_the_same: bool) -> Result<()> {
+        if !reads_the_same || progress.next_offsets.len() != self.partitions().count() {
+            // Of an input that is new, all rows that are there come before what is emitted next.
+            progress.next_offsets = self.partitions().map(|p| p.next_offset() + p.lag(&self.log)).collect();
+        }
         loop {
             let read = self.step(Some(&progress.next_offsets)).await?;
             self.advance(self.combined_us().min(progress.closed_us), false).await?;
@@ -236,14 +246,30 @@ impl OrderedQuery {
         Ok(())
     }
 
+    /// Partitions that are far ahead of one that has rows to read, as (watermark, rows that wait) at least: they pause, so
+    /// that their rows need not wait in memory while the other catches up.
+    fn pause(&self) -> Option<(i64, usize)> {
+        let behind_us = self.combined_us();
+        let catches_up = |p: &OrderedPartition| p.watermark_us() == behind_us && p.lag(&self.log) > 0;
+        self.partitions().any(catches_up).then_some((behind_us.saturating_add(1), WAITING_ROWS))
+    }
+
     /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
     async fn step(&mut self, until: Option<&[u64]>) -> Result<u64> {
+        // What is read again is bounded by the snapshot.
+        let pause = if until.is_none() { self.pause() } else { None };
+        let is_paused = |partition: &OrderedPartition| {
+            pause.is_some_and(|(ahead_us, rows)| partition.watermark_us() >= ahead_us && partition.waiting() >= rows)
+        };
         let mut running = JoinSet::new();
         let mut stops = until.into_iter().flatten();
         for (n, input) in self.inputs.iter_mut().enumerate() {
             for slot in &mut input.partitions {
-                let mut task = slot.take().expect("partitions are back after each step");
                 let stop = stops.next().copied();
+                if slot.as_ref().is_some_and(is_paused) {
+                    continue;
+                }
+                let mut task = slot.take().expect("partitions are back after each step");
                 running.spawn(async move {
                     let step = task.step(stop).await;
                     (n, task, step)

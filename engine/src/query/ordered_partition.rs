@@ -214,7 +214,7 @@ fn sift(
 }
 
 /// The stage's columns without the index of the row.
-pub(super) fn without_row(schema: &SchemaRef) -> SchemaRef {
+pub(crate) fn without_row(schema: &SchemaRef) -> SchemaRef {
     let columns: Vec<usize> = (0..schema.fields().len() - 1).collect();
     std::sync::Arc::new(schema.project(&columns).expect("indices are below the number of columns"))
 }

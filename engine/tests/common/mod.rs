@@ -55,8 +55,8 @@ pub struct Pipeline {
 pub struct Running {
     pub log: Log,
     pub engine: Engine,
-    /// The stream that each continuous query reads.
-    reads: HashMap<String, String>,
+    /// The streams that each continuous query reads.
+    reads: HashMap<String, Vec<String>>,
 }
 
 impl Pipeline {
@@ -135,9 +135,9 @@ impl Pipeline {
         let pipeline = self.check().await.unwrap_or_else(|text| panic!("{text}"));
         let options = LogOptions { disk: Arc::clone(&self.disk), durability: self.durability, ..LogOptions::default() };
         let log = Log::open(self.dir.path().join("log"), options)?;
-        let stream = |shape: &QueryShape| shape.streams()[0].to_owned();
-        let inserts = pipeline.queries.iter().map(|q| (q.name.clone(), stream(&q.shape)));
-        let alerts = pipeline.alerts.values().map(|a| (format!("alert.{}", a.name), stream(&a.shape)));
+        let streams = |shape: &QueryShape| shape.streams().into_iter().map(str::to_owned).collect();
+        let inserts = pipeline.queries.iter().map(|q| (q.name.clone(), streams(&q.shape)));
+        let alerts = pipeline.alerts.values().map(|a| (format!("alert.{}", a.name), streams(&a.shape)));
         let reads = inserts.chain(alerts).collect();
         let settings = EngineSettings {
             log: log.clone(),
@@ -188,7 +188,7 @@ impl Pipeline {
         let Running { log, engine, reads } = self.running.as_ref().unwrap();
         // In the order rows flow: a query that has read all has also written all.
         for (name, status) in engine.status() {
-            while status.position() < durable_rows(log, &reads[name]) {
+            while status.position() < reads[name].iter().map(|stream| durable_rows(log, stream)).sum() {
                 if let Some(error) = status.error() {
                     return Err(error);
                 }

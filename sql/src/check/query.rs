@@ -11,7 +11,7 @@ use datafusion::sql::planner::SqlToRel;
 use sqlparser::ast::{Ident, Spanned, Statement as SqlStatement};
 use sqlparser::tokenizer::Span as At;
 
-use super::{Checker, NameKind};
+use super::{Checker, NameKind, union};
 use crate::ast::{Body, Insert, Kind, Statement};
 use crate::blame;
 use crate::catalog::InlinedView;
@@ -120,21 +120,35 @@ impl Checker {
         if !self.distinct_columns(statement, body, &plan) {
             return;
         }
-        let Some(shape) = self.shape(statement, body, &plan) else { return };
-        let Some((emit, emit_span)) = self.emit(statement, body, &shape) else { return };
-        if matches!(target, Target::Stream(_)) && emit.has_updates() {
-            self.no_updates(emit_span, "a stream keeps every row that was written to it");
-            return;
+        let mut branches = match union::branches(&plan) {
+            Ok(branches) => branches,
+            Err(error) => return self.report(&error, statement, body.at, codes::PLAN),
+        };
+        let is_stream = |table: &String| self.pipeline.streams.contains_key(table);
+        if !branches.iter().all(|branch| lineage::tables(branch).unwrap_or_default().iter().any(is_stream)) {
+            branches = vec![plan];
+        }
+        let mut shapes = Vec::new();
+        for plan in branches {
+            let Some(shape) = self.shape(statement, body, &plan) else { return };
+            let Some((emit, emit_span)) = self.emit(statement, body, &shape) else { return };
+            if matches!(target, Target::Stream(_)) && emit.has_updates() {
+                self.no_updates(emit_span, "a stream keeps every row that was written to it");
+                return;
+            }
+            shapes.push((plan, shape, emit, emit_span));
         }
         let (Target::Stream(into) | Target::Sink(into)) = &target;
         if self.broken.contains(into) {
             return;
         }
-        let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
-        let name = if before == 0 { into.clone() } else { format!("{into}#{}", before + 1) };
-        let span = statement.span(statement.at);
-        let sql = statement.sql.clone();
-        self.pipeline.queries.push(QueryDef { name, target, plan, shape, emit, emit_span, span, sql });
+        for (plan, shape, emit, emit_span) in shapes {
+            let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
+            let name = if before == 0 { into.clone() } else { format!("{into}.{}", before + 1) };
+            let span = statement.span(statement.at);
+            let (target, sql) = (target.clone(), statement.sql.clone());
+            self.pipeline.queries.push(QueryDef { name, target, plan, shape, emit, emit_span, span, sql });
+        }
     }
 
     /// The shape of a continuous query, its mistakes reported.
@@ -407,7 +421,9 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),
         id if id == codes::SHAPE_NESTED.id => first_window(statement, body, 1),
-        id if id == codes::SHAPE_NO_STREAM.id || id == codes::SHAPE_STREAMS.id => {
+        id if [codes::SHAPE_NO_STREAM, codes::SHAPE_STREAMS, codes::JOIN_FORM].iter().any(|code| code.id == id)
+            || [codes::JOIN_UNBOUNDED, codes::JOIN_WATERMARK].iter().any(|code| code.id == id) =>
+        {
             select.map(|select| At::union_iter(select.from.iter().map(Spanned::span)))
         }
         _ => None,

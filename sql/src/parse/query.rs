@@ -5,6 +5,7 @@ use sqlparser::tokenizer::{Span as At, Token, TokenWithSpan};
 use super::options::with_options;
 use super::window::plain_window_calls;
 use super::{Parsed, Words, parser};
+use crate::asof;
 use crate::ast::{Body, Clause, CreateSink, CreateView, EmitClause, EmitClauses, Insert};
 use crate::lex::is_word;
 
@@ -47,8 +48,9 @@ pub(super) fn body(words: &mut Words<'_>) -> Parsed<Body> {
     let trailer = trailer_start(&rest);
     let query_tokens = plain_window_calls(&rest[..trailer]);
     let mut query_parser = parser(&query_tokens);
-    let query = query_parser.parse_query()?;
+    let mut query = query_parser.parse_query()?;
     words.bounded(&query, start)?;
+    asof::rewrite(&mut query);
     let left = query_parser.peek_token();
     let at = At::new(start, query_parser.get_current_token().span.end);
     // On with the words behind the query, which are not part of SQL.

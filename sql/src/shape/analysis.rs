@@ -19,14 +19,14 @@ use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
 /// Name of the placeholder that stands for the rows of a closed window.
 pub const CLOSED_WINDOW: &str = "closed window";
 
-type Result<T, E = ShapeError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = ShapeError> = std::result::Result<T, E>;
 
 /// Output columns of a plan that are window columns: index → which of [`WINDOW_COLUMNS`].
 type WindowColumns = HashMap<usize, usize>;
 
 impl QueryShape {
-    /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables,
-    /// `event_time` says which column of a stream is its event time.
+    /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables, `event_time` where
+    /// the event time stands among a stream's columns.
     ///
     /// # Errors
     /// [`ShapeError`] when the query would need unbounded state or would never emit.
@@ -35,7 +35,10 @@ impl QueryShape {
         is_stream: &dyn Fn(&str) -> bool,
         event_time: &dyn Fn(&str) -> Option<usize>,
     ) -> Result<Self> {
-        let analysis = Analysis { is_stream };
+        let analysis = Analysis { is_stream, event_time };
+        if let Some(join) = analysis.stream_join(plan)? {
+            return Ok(join);
+        }
         let stream = analysis.only_stream(plan)?;
         let time = StreamTime { name: &stream, column: event_time(&stream) };
         let short = analysis.first_of_each(plan, &time)?;
@@ -56,13 +59,14 @@ impl QueryShape {
     }
 }
 
-struct Analysis<'a> {
+pub(super) struct Analysis<'a> {
     is_stream: &'a dyn Fn(&str) -> bool,
+    pub(super) event_time: &'a dyn Fn(&str) -> Option<usize>,
 }
 
 impl Analysis<'_> {
     /// Names of the streams that are scanned at or below the plan, subqueries in expressions included.
-    fn streams(&self, plan: &LogicalPlan) -> Vec<String> {
+    pub(super) fn streams(&self, plan: &LogicalPlan) -> Vec<String> {
         let mut found = Vec::new();
         plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
@@ -76,7 +80,7 @@ impl Analysis<'_> {
         found
     }
 
-    fn reads_stream(&self, plan: &LogicalPlan) -> bool {
+    pub(super) fn reads_stream(&self, plan: &LogicalPlan) -> bool {
         !self.streams(plan).is_empty()
     }
 
@@ -92,9 +96,8 @@ impl Analysis<'_> {
             _ => Err(ShapeError {
                 code: "TC0302",
                 message: format!("this query reads streams more than once: {}", streams.join(", ")),
-                hint:
-                    "joins and unions of streams are not supported yet; read one stream, joined with reference tables"
-                        .into(),
+                hint: "two streams can be joined, and UNION ALL of queries INSERTed; for more, INSERT each part into a stream of its own"
+                    .into(),
             }),
         }
     }
@@ -198,7 +201,7 @@ impl Analysis<'_> {
     }
 
     /// Checks that every row of the stream goes through the plan by itself.
-    fn check_row_by_row(&self, plan: &LogicalPlan) -> Result<()> {
+    pub(super) fn check_row_by_row(&self, plan: &LogicalPlan) -> Result<()> {
         if !self.reads_stream(plan) {
             return Ok(());
         }
@@ -215,7 +218,7 @@ impl Analysis<'_> {
         plan.inputs().into_iter().try_for_each(|input| self.check_row_by_row(input))
     }
 
-    fn check_no_stream_subquery(&self, expr: &Expr) -> Result<()> {
+    pub(super) fn check_no_stream_subquery(&self, expr: &Expr) -> Result<()> {
         let found = expr
             .exists(|e| {
                 Ok(match e {
@@ -236,7 +239,7 @@ impl Analysis<'_> {
         })
     }
 
-    fn check_join(&self, join: &Join) -> Result<()> {
+    pub(super) fn check_join(&self, join: &Join) -> Result<()> {
         let stream_is_left = self.reads_stream(&join.left);
         let row_by_row = match join.join_type {
             JoinType::Inner => true,
@@ -358,14 +361,14 @@ fn projected(projection: &Projection, below: &WindowColumns, strict: bool) -> Re
     Ok(columns)
 }
 
-fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
+pub(super) fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
     match plan {
         LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<WindowNode>(),
         _ => None,
     }
 }
 
-fn find_window(plan: &LogicalPlan) -> Option<WindowNode> {
+pub(super) fn find_window(plan: &LogicalPlan) -> Option<WindowNode> {
     let mut found = None;
     plan.apply(|node| {
         if let Some(window) = window_node(node) {
@@ -500,11 +503,11 @@ fn check_output(plan: &LogicalPlan) -> Result<WindowColumns> {
     })
 }
 
-fn is_aligned(function: &WindowFunction) -> bool {
+pub(super) fn is_aligned(function: &WindowFunction) -> bool {
     matches!(function, WindowFunction::Aligned(_))
 }
 
-fn without_aggregate() -> ShapeError {
+pub(super) fn without_aggregate() -> ShapeError {
     ShapeError {
         code: "TC0316",
         message: "the windows of this function depend on other rows, so a row by itself has none".into(),

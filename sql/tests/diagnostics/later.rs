@@ -58,15 +58,3 @@ fn later_columns() {
       = help: without PER, the watermark is kept per partition
     "#);
 }
-
-#[test]
-fn asof_join() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN devices d MATCH_CONDITION (r.ts >= d.since) ON r.device_id = d.device_id;"), @r#"
-    error[TC0908]: as-of joins are not supported yet
-     --> p.sql:1:66
-      |
-    1 | INSERT INTO metrics SELECT r.device_id FROM readings r ASOF JOIN devices d MATCH_CONDITION (r.ts >= d.since) ON r.device_id = d.device_id;
-      |                                                                  ^^^^^^^^^
-      = help: a join with a reference table takes its current version
-    "#);
-}

@@ -6,6 +6,7 @@ mod adhoc;
 mod alerts;
 mod declarations;
 mod emit;
+mod joins;
 mod later;
 mod names;
 mod over;
@@ -26,6 +27,7 @@ const SHOWN: &[&str] = &[
     include_str!("alerts.rs"),
     include_str!("declarations.rs"),
     include_str!("emit.rs"),
+    include_str!("joins.rs"),
     include_str!("later.rs"),
     include_str!("names.rs"),
     include_str!("over.rs"),

@@ -45,20 +45,20 @@ INSERT INTO metrics SELECT DISTINCT device_id FROM readings;"), @r#"
 #[test]
 fn streams_joined() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
-INSERT INTO metrics SELECT device_id FROM readings UNION ALL SELECT device_id FROM readings;"), @r#"
-    error[TC0302]: this query reads streams more than once: readings, plain
+INSERT INTO metrics SELECT device_id FROM readings UNION SELECT device_id FROM readings;"), @r#"
+    error[TC0342]: the stream "plain" has no watermark, and a join of streams goes by event time
      --> p.sql:1:45
       |
     1 | INSERT INTO metrics SELECT r.device_id FROM readings r JOIN plain p ON r.ts = p.at;
       |                                             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: joins and unions of streams are not supported yet; read one stream, joined with reference tables
+      = help: add WATERMARK FOR ts AS ts - INTERVAL '2 seconds' to the columns of plain
 
     error[TC0302]: this query reads streams more than once: readings, readings
      --> p.sql:2:21
       |
-    2 | INSERT INTO metrics SELECT device_id FROM readings UNION ALL SELECT device_id FROM readings;
-      |                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: joins and unions of streams are not supported yet; read one stream, joined with reference tables
+    2 | INSERT INTO metrics SELECT device_id FROM readings UNION SELECT device_id FROM readings;
+      |                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      = help: two streams can be joined, and UNION ALL of queries INSERTed; for more, INSERT each part into a stream of its own
     "#);
 }
 
@@ -111,7 +111,7 @@ INSERT INTO metrics SELECT d.site FROM devices d LEFT JOIN readings r ON r.devic
       |
     1 | INSERT INTO metrics SELECT device_id FROM readings WHERE temperature > (SELECT max(temperature) FROM readings);
       |                                           ^^^^^^^^
-      = help: joins and unions of streams are not supported yet; read one stream, joined with reference tables
+      = help: two streams can be joined, and UNION ALL of queries INSERTed; for more, INSERT each part into a stream of its own
 
     error[TC0305]: a Left join keeps table rows that no stream row matches, which is never known
      --> p.sql:2:50
