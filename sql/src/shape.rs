@@ -12,6 +12,7 @@
 mod analysis;
 mod ordered;
 mod over;
+mod over_output;
 
 pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
 
