@@ -15,6 +15,7 @@ mod join;
 mod join_condition;
 mod ordered;
 mod over;
+mod over_output;
 
 pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
 
