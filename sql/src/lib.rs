@@ -34,15 +34,17 @@ pub use crate::adhoc::plan_query;
 pub use crate::check::{Checked, check};
 pub use crate::codes::{codes, explain};
 pub use crate::diagnostic::{Diagnostic, Severity};
-pub use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type};
+pub use crate::nodes::{
+    KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
+};
 pub use crate::pipeline::{
     AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,
     TableFormat, Target, TimestampUnit, ViewDef,
 };
-pub use crate::session::{register_dialect, session_config};
+pub use crate::session::{EventTimes, register_dialect, session_config};
 pub use crate::shape::{
-    GroupColumn, KeyedAggregate, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
-    WindowFunction, WindowedShape,
+    GroupColumn, KeyedAggregate, KeyedWindow, KeyedWindowFunction, OrderedInput, OrderedOperator, OrderedShape,
+    QueryShape, ShapeError, Window, WindowFunction, WindowedShape,
 };
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;

@@ -1,9 +1,11 @@
 //! Window functions in FROM: `TUMBLE(input, time, size)` and `HOP(input, time, slide, size)` become a [`WindowNode`].
 
+mod rows;
+
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr as PlanExpr, Extension, LogicalPlan};
 use sqlparser::ast::{
@@ -14,15 +16,16 @@ use sqlparser::tokenizer::Span as At;
 
 use crate::codes::{self, Code};
 use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
+use crate::session::EventTimes;
 use crate::shape::{Window, WindowFunction};
 use crate::types::sql_name;
 use crate::units::{IntervalError, interval_us};
 
 /// The window functions there are.
-pub(crate) const WINDOWS: [&str; 3] = ["TUMBLE", "HOP", "SESSION"];
+pub(crate) const WINDOWS: [&str; 5] = ["TUMBLE", "HOP", "SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
 
 /// The window functions of the dialect that are not built yet.
-pub(crate) const LATER_WINDOWS: [&str; 3] = ["CUMULATE", "COUNT_WINDOW", "STATE_WINDOW"];
+pub(crate) const LATER_WINDOWS: [&str; 1] = ["CUMULATE"];
 
 /// What is wrong with a window function, with its place; travels inside DataFusion's error.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl<'a> WindowCall<'a> {
         self.args.iter().enumerate().find_map(|(n, arg)| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if n == 0 => object_name(expr),
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }
-                if name.value.eq_ignore_ascii_case("data") =>
+                if ["data", "input"].iter().any(|known| name.value.eq_ignore_ascii_case(known)) =>
             {
                 object_name(expr)
             }
@@ -116,11 +119,15 @@ struct Arguments {
     size: Option<Expr>,
     offset: Option<Expr>,
     gap: Option<Expr>,
+    start: Option<Expr>,
+    end: Option<Expr>,
 }
 
 /// Plans window functions for DataFusion's SQL front end.
 #[derive(Debug)]
-pub(crate) struct WindowPlanner;
+pub(crate) struct WindowPlanner {
+    pub(crate) event_times: EventTimes,
+}
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(
@@ -131,22 +138,58 @@ impl RelationPlanner for WindowPlanner {
         let Some(call) = WindowCall::of(&relation) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let plan = plan_window(&call, context)?;
+        let plan = plan_window(&call, context, &self.event_times)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias.cloned()))))
     }
 }
 
-fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+fn plan_window(
+    call: &WindowCall<'_>,
+    context: &mut dyn RelationPlannerContext,
+    event_times: &EventTimes,
+) -> Result<LogicalPlan> {
     if LATER_WINDOWS.contains(&call.function.as_str()) {
         let message = format!("{} is not supported yet", call.function);
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message).hint("TUMBLE, HOP and SESSION are").into());
+        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message)
+            .hint("TUMBLE, HOP, SESSION, COUNT_WINDOW and STATE_WINDOW are")
+            .into());
     }
-    let arguments = bind(call)?;
-    let window = window(call, &arguments)?;
-    let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
+    let mut arguments = bind(call)?;
+    let window = match call.function.as_str() {
+        "STATE_WINDOW" => None,
+        _ => Some(window(call, &arguments)?),
+    };
+    let (input, time) = (arguments.input.take(), arguments.time.take());
+    let (Some(input), true) = (input, time.is_some() || has_implied_time(call)) else {
         return Err(usage(call, "a window function takes an input and a time column").into());
     };
     let input = context.plan(input_factor(input, call)?)?;
+    let time = match time {
+        Some(time) => named_time(call, time, &input, context)?,
+        None => rows::event_time(call, &input, event_times)?,
+    };
+    let window = match window {
+        Some(window) => window,
+        None => rows::state_window(call, &arguments, &input, context)?,
+    };
+    for name in WINDOW_COLUMNS {
+        if !input.schema().fields_with_unqualified_name(name).is_empty() {
+            let message = format!("the input of {} already has a column \"{name}\"", call.function);
+            return Err(WindowError::new(codes::DUPLICATE_COLUMN, call.at, message)
+                .hint(format!("give it another name in the subquery or view: {name} AS …"))
+                .into());
+        }
+    }
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
+}
+
+/// The time column that a call names.
+fn named_time(
+    call: &WindowCall<'_>,
+    time: Expr,
+    input: &LogicalPlan,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<Column> {
     let time_at = time.span();
     let time = match context.sql_to_expr(time_column(time), input.schema())? {
         PlanExpr::Column(column) => column,
@@ -162,31 +205,32 @@ fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) 
             .hint("a window goes by a TIMESTAMP column; CAST(… AS TIMESTAMP) in a subquery makes one")
             .into());
     }
-    for name in WINDOW_COLUMNS {
-        if !input.schema().fields_with_unqualified_name(name).is_empty() {
-            let message = format!("the input of {} already has a column \"{name}\"", call.function);
-            return Err(WindowError::new(codes::DUPLICATE_COLUMN, call.at, message)
-                .hint(format!("give it another name in the subquery or view: {name} AS …"))
-                .into());
-        }
-    }
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
+    Ok(time)
+}
+
+/// Whether a call need not name its time column.
+fn has_implied_time(call: &WindowCall<'_>) -> bool {
+    matches!(call.function.as_str(), "COUNT_WINDOW" | "STATE_WINDOW")
 }
 
 fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
     let usage = match call.function.as_str() {
         "HOP" => "HOP(input, time, INTERVAL 'slide', INTERVAL 'size' [, INTERVAL 'offset'])",
         "SESSION" => "SESSION(input, time, INTERVAL 'gap')",
+        "COUNT_WINDOW" => "COUNT_WINDOW(input, rows [, slide])",
+        "STATE_WINDOW" => "STATE_WINDOW(input, start_condition, end_condition)",
         _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
 }
 
-/// The arguments of a window function, in their order.
+/// The arguments of a window function, in their order; a time that may be left out is given by its name.
 fn parameters(function: &str) -> &'static [&'static str] {
     match function {
         "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
         "SESSION" => &["DATA", "TIMECOL", "GAP"],
+        "COUNT_WINDOW" => &["DATA", "SIZE", "SLIDE", "TIMECOL"],
+        "STATE_WINDOW" => &["DATA", "START_CONDITION", "END_CONDITION", "TIMECOL"],
         _ => &["DATA", "TIMECOL", "SIZE", "OFFSET"],
     }
 }
@@ -194,11 +238,12 @@ fn parameters(function: &str) -> &'static [&'static str] {
 fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     let mut bound = Arguments::default();
     let order = parameters(&call.function);
+    let positional = order.len() - usize::from(has_implied_time(call));
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n) {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n).filter(|_| n < positional) {
                 Some(name) => ((*name).to_owned(), expr),
-                None => return Err(usage(call, format!("{} takes {} arguments", call.function, order.len()))),
+                None => return Err(usage(call, format!("{} takes {positional} arguments", call.function))),
             },
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
             _ => return Err(usage(call, format!("\"{arg}\" is no argument of a window function"))),
@@ -218,6 +263,8 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
             "SIZE" => &mut bound.size,
             "OFFSET" => &mut bound.offset,
             "GAP" => &mut bound.gap,
+            "START_CONDITION" => &mut bound.start,
+            "END_CONDITION" => &mut bound.end,
             _ => return Err(usage(call, format!("{} has no argument {name}", call.function))),
         };
         if slot.replace(expr.clone()).is_some() {
@@ -239,6 +286,7 @@ fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<WindowFunction
     let offset_us = arguments.offset.as_ref().map_or(Ok(0), |expr| interval(call, "offset", expr))?;
     Ok(match call.function.as_str() {
         "SESSION" => WindowFunction::Session { gap_us: length("gap", &arguments.gap)? },
+        "COUNT_WINDOW" => rows::count_window(call, arguments)?,
         "HOP" => {
             let slide_us = length("slide", &arguments.slide)?;
             WindowFunction::Aligned(Window::Hop { slide_us, size_us: length("size", &arguments.size)?, offset_us })

@@ -10,9 +10,15 @@
 //! [`PlaceholderNode`](crate::PlaceholderNode) of the same schema.
 
 mod analysis;
+mod history;
 mod ordered;
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
+
+pub(crate) use history::over_history;
+
+/// Windows of one key that may be open at once.
+pub(crate) const MAX_OVERLAPPING: u32 = 1_000;
 
 /// Why a query cannot run continuously.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +77,7 @@ pub struct WindowedShape {
 }
 
 /// One grouping column of a windowed aggregate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub enum GroupColumn {
     /// An expression over the input.
     Key(Expr),
@@ -106,17 +112,62 @@ pub struct OrderedInput {
 /// What an ordered query does with its rows.
 #[derive(Debug, Clone)]
 pub enum OrderedOperator {
-    /// Per key, rows that are less than a gap apart, aggregated.
+    /// Per key, windows that its rows make, aggregated.
+    Window(KeyedWindow),
+}
+
+/// Windows that the rows of a key make, aggregated.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
+pub struct KeyedWindow {
+    /// Which rows a window has.
+    pub function: KeyedWindowFunction,
+    /// Keys and functions, over the columns of the only input.
+    pub aggregate: KeyedAggregate,
+}
+
+/// Which rows a window of a key has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
+pub enum KeyedWindowFunction {
+    /// `SESSION`
     Session {
         /// In microseconds.
         gap_us: i64,
-        /// Keys and functions, over the columns of the only input.
-        aggregate: KeyedAggregate,
+    },
+    /// `COUNT_WINDOW`
+    Count {
+        /// In each window.
+        rows: u32,
+        /// From the first row of a window to that of the next.
+        slide: u32,
+    },
+    /// `STATE_WINDOW`
+    State {
+        /// A column of the input: what a row does to a window, as a sum of [`STARTS`](Self::STARTS) and
+        /// [`ENDS`](Self::ENDS) in microseconds since 1970.
+        mark: Expr,
     },
 }
 
+impl KeyedWindowFunction {
+    /// The start condition holds.
+    pub const STARTS: i64 = 1;
+    /// The end condition holds.
+    pub const ENDS: i64 = 2;
+}
+
+impl std::fmt::Display for KeyedWindowFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Session { gap_us } => write!(f, "SESSION {} s", *gap_us as f64 / 1e6),
+            Self::Count { rows, slide } if rows == slide => write!(f, "COUNT_WINDOW {rows} rows"),
+            Self::Count { rows, slide } => write!(f, "COUNT_WINDOW {slide} / {rows} rows"),
+            Self::State { .. } => write!(f, "STATE_WINDOW"),
+        }
+    }
+}
+
 /// Grouping columns and functions over the columns of an input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub struct KeyedAggregate {
     /// In the order of the aggregate's output; keys are columns of the input.
     pub group: Vec<GroupColumn>,
@@ -134,6 +185,24 @@ pub enum WindowFunction {
         /// In microseconds.
         gap_us: i64,
     },
+    /// `COUNT_WINDOW(input, rows [, slide])`: per key, so many rows in event-time order; the end is a microsecond after the
+    /// last. A window that is not full is not emitted.
+    Count {
+        /// In each window.
+        rows: u32,
+        /// From the first row of a window to that of the next: rows are in several windows where it is less than `rows`, and
+        /// some in none where it is more.
+        slide: u32,
+    },
+    /// `STATE_WINDOW(input, start_condition, end_condition)`: per key, from a row for which the first holds to the next row
+    /// for which the second does, both included; the end is a microsecond after the last. Where no window is open and both
+    /// hold, the row is a window by itself. NULL does not hold.
+    State {
+        /// Over the columns of the input.
+        start: Box<Expr>,
+        /// Over the columns of the input.
+        end: Box<Expr>,
+    },
 }
 
 impl std::fmt::Display for WindowFunction {
@@ -141,6 +210,8 @@ impl std::fmt::Display for WindowFunction {
         match self {
             Self::Aligned(window) => window.fmt(f),
             Self::Session { gap_us } => write!(f, "SESSION {} s", *gap_us as f64 / 1e6),
+            Self::Count { rows, slide } => write!(f, "COUNT_WINDOW {slide} / {rows} rows"),
+            Self::State { start, end } => write!(f, "STATE_WINDOW from {start} to {end}"),
         }
     }
 }

@@ -87,7 +87,7 @@ fn sound(text: &str) -> thermocline_sql::Pipeline {
 fn window(pipeline: &thermocline_sql::Pipeline, n: usize) -> Window {
     match &pipeline.queries[n].shape {
         QueryShape::Windowed(shape) => shape.window.clone(),
-        QueryShape::Stateless { .. } => panic!("a windowed query"),
+        _ => panic!("a windowed query"),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, not_impl_err};
 use datafusion::error::Result;
@@ -58,6 +59,32 @@ pub(crate) struct KeyedRows {
     pub(crate) keys: Vec<ArrayRef>,
     pub(crate) arguments: Vec<Vec<ArrayRef>>,
     pub(crate) filters: Vec<Option<BooleanArray>>,
+}
+
+impl KeyedRows {
+    /// Some rows in a row.
+    pub(crate) fn slice(&self, start: usize, len: usize) -> Self {
+        let slices = |arrays: &[ArrayRef]| arrays.iter().map(|array| array.slice(start, len)).collect::<Vec<_>>();
+        Self {
+            keys: slices(&self.keys),
+            arguments: self.arguments.iter().map(|arguments| slices(arguments)).collect(),
+            filters: self.filters.iter().map(|filter| Some(filter.as_ref()?.slice(start, len))).collect(),
+        }
+    }
+
+    /// The rows of these indices.
+    pub(crate) fn take(&self, indices: &UInt32Array) -> Result<Self> {
+        let taken = |array: &dyn Array| take(array, indices, None);
+        let all = |arrays: &[ArrayRef]| -> Result<Vec<ArrayRef>> { arrays.iter().map(|a| Ok(taken(a)?)).collect() };
+        let filter = |filter: &Option<BooleanArray>| {
+            filter.as_ref().map(|filter| Ok(taken(filter)?.as_boolean().clone())).transpose()
+        };
+        Ok(Self {
+            keys: all(&self.keys)?,
+            arguments: self.arguments.iter().map(|arguments| all(arguments)).collect::<Result<_>>()?,
+            filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
+        })
+    }
 }
 
 impl KeyedFunctions {

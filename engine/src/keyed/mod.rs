@@ -13,5 +13,5 @@ mod integer;
 mod table;
 
 pub(crate) use accumulators::Accumulators;
-pub(crate) use functions::{Bounds, KeyedFunctions};
+pub(crate) use functions::{Bounds, KeyedFunctions, KeyedRows};
 pub(crate) use table::KeyTable;

@@ -10,12 +10,18 @@
 //! it. So the operator sees one sequence, whatever the batches, the partitions' pace or a restart; and what it emits for
 //! a sequence of rows and watermarks depends on the rows alone.
 
+mod count;
 mod operator;
 mod reorder;
 mod session;
+mod slots;
 mod snapshot;
+mod state_window;
+#[cfg(test)]
+mod tests;
 
-use thermocline_sql::{OrderedOperator as Kind, OrderedShape};
+use datafusion::common::DFSchema;
+use thermocline_sql::{KeyedWindow, KeyedWindowFunction, OrderedOperator as Kind, OrderedShape};
 
 use crate::error::Result;
 use crate::stage::Stage;
@@ -26,9 +32,19 @@ pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_sta
 
 /// The operator of a shape, over what these stages make of its inputs.
 pub(crate) fn operator(shape: &OrderedShape, inputs: &[Stage]) -> Result<Box<dyn OrderedOperator>> {
-    Ok(match &shape.operator {
-        Kind::Session { gap_us, aggregate } => {
-            Box::new(session::Session::try_new(*gap_us, aggregate, inputs[0].df_schema())?)
+    match &shape.operator {
+        Kind::Window(window) => window_operator(window, inputs[0].df_schema()),
+    }
+}
+
+/// The operator of windows that rows make, over rows of this schema.
+pub(crate) fn window_operator(window: &KeyedWindow, schema: &DFSchema) -> Result<Box<dyn OrderedOperator>> {
+    let KeyedWindow { function, aggregate } = window;
+    Ok(match function {
+        KeyedWindowFunction::Session { gap_us } => Box::new(session::Session::try_new(*gap_us, aggregate, schema)?),
+        KeyedWindowFunction::Count { rows, slide } => {
+            Box::new(count::CountWindow::try_new(*rows, *slide, aggregate, schema)?)
         }
+        KeyedWindowFunction::State { mark } => Box::new(state_window::StateWindow::try_new(mark, aggregate, schema)?),
     })
 }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
     Aggregate, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
 };
 
-use super::ordered::{check_row_by_row_output, keyed_aggregate};
+use super::ordered::{check_row_by_row_output, keyed_window, mark};
 use super::{
     GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
 };
@@ -18,10 +18,10 @@ use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
 /// Name of the placeholder that stands for the rows of a closed window.
 pub const CLOSED_WINDOW: &str = "closed window";
 
-type Result<T, E = ShapeError> = std::result::Result<T, E>;
+pub(super) type Result<T, E = ShapeError> = std::result::Result<T, E>;
 
 /// Output columns of a plan that are window columns: index → which of [`WINDOW_COLUMNS`].
-type WindowColumns = HashMap<usize, usize>;
+pub(super) type WindowColumns = HashMap<usize, usize>;
 
 impl QueryShape {
     /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables.
@@ -44,8 +44,8 @@ impl QueryShape {
     }
 }
 
-struct Analysis<'a> {
-    is_stream: &'a dyn Fn(&str) -> bool,
+pub(super) struct Analysis<'a> {
+    pub(super) is_stream: &'a dyn Fn(&str) -> bool,
 }
 
 impl Analysis<'_> {
@@ -185,26 +185,30 @@ impl Analysis<'_> {
             }
         }
         let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
-        let input = without_window((*aggregate.input).clone()).map_err(|e| internal(&e))?;
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
         let aggregates = aggregate.aggr_expr.clone();
+        let input = (*aggregate.input).clone();
         Ok(match window.window {
             WindowFunction::Aligned(window) => {
+                let input = without_window(input, &|_| Ok(lit(epoch()))).map_err(|e| internal(&e))?;
                 QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
             }
-            WindowFunction::Session { gap_us } => {
-                check_row_by_row_output(&output, "SESSION")?;
-                let (plan, aggregate) = keyed_aggregate(input, group, aggregates).map_err(|e| internal(&e))?;
+            function => {
+                check_row_by_row_output(&output, "windows that rows make")?;
+                let input = without_window(input, &|window| mark(&window.window)).map_err(|e| internal(&e))?;
+                let carried = window_column(aggregate, &group).unalias();
+                let (plan, window) =
+                    keyed_window(input, &function, carried, None, group, aggregates).map_err(|e| internal(&e))?;
                 let inputs = vec![OrderedInput { stream, plan }];
-                let operator = OrderedOperator::Session { gap_us, aggregate };
+                let operator = OrderedOperator::Window(window);
                 QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output }))
             }
         })
     }
 
     /// Window columns of a plan below the aggregate, where they may only be passed through.
-    fn input_window_columns(&self, plan: &LogicalPlan) -> Result<WindowColumns> {
+    pub(super) fn input_window_columns(&self, plan: &LogicalPlan) -> Result<WindowColumns> {
         if !contains_window(plan) {
             return Ok(WindowColumns::new());
         }
@@ -273,14 +277,14 @@ fn projected(projection: &Projection, below: &WindowColumns, strict: bool) -> Re
     Ok(columns)
 }
 
-fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
+pub(super) fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
     match plan {
         LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<WindowNode>(),
         _ => None,
     }
 }
 
-fn find_window(plan: &LogicalPlan) -> Option<WindowNode> {
+pub(super) fn find_window(plan: &LogicalPlan) -> Option<WindowNode> {
     let mut found = None;
     plan.apply(|node| {
         if let Some(window) = window_node(node) {
@@ -302,11 +306,11 @@ fn own_window_columns(plan: &LogicalPlan) -> WindowColumns {
     (0..WINDOW_COLUMNS.len()).map(|kind| (first + kind, kind)).collect()
 }
 
-fn references_window(expr: &Expr, schema: &DFSchema, columns: &WindowColumns) -> bool {
+pub(super) fn references_window(expr: &Expr, schema: &DFSchema, columns: &WindowColumns) -> bool {
     expr.column_refs().into_iter().any(|c| schema.index_of_column(c).is_ok_and(|i| columns.contains_key(&i)))
 }
 
-fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<GroupColumn>> {
+pub(super) fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<GroupColumn>> {
     let schema = aggregate.input.schema();
     let mut group = Vec::with_capacity(aggregate.group_expr.len());
     for expr in &aggregate.group_expr {
@@ -335,22 +339,36 @@ fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<G
     Ok(group)
 }
 
-/// The plan with its window function replaced by constant window columns: the engine knows a row's windows by itself.
-fn without_window(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+/// The plan with its window function replaced by window columns of a value that the engine can use, the same in all:
+/// which windows a row has, the engine knows by itself.
+pub(super) fn without_window(
+    plan: LogicalPlan,
+    value: &dyn Fn(&WindowNode) -> Result<Expr, DataFusionError>,
+) -> Result<LogicalPlan, DataFusionError> {
     plan.transform_up(|node| {
         let Some(window) = window_node(&node) else {
             return Ok(Transformed::no(node.recompute_schema()?));
         };
         let first = window_schema_start(&node);
+        let value = value(window)?;
         let mut exprs: Vec<Expr> = window.input.schema().columns().into_iter().map(Expr::Column).collect();
         for (qualifier, field) in node.schema().iter().skip(first) {
-            let epoch = lit(ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into())));
-            exprs.push(epoch.alias_qualified(qualifier.cloned(), field.name()));
+            exprs.push(value.clone().alias_qualified(qualifier.cloned(), field.name()));
         }
         let input = (*window.input).clone();
         Ok(Transformed::yes(LogicalPlanBuilder::from(input).project(exprs)?.build()?))
     })
     .data()
+}
+
+/// The expression of a window column among the grouping ones.
+pub(super) fn window_column(aggregate: &Aggregate, group: &[GroupColumn]) -> Expr {
+    let at = group.iter().position(|column| !matches!(column, GroupColumn::Key(_)));
+    aggregate.group_expr[at.expect("an aggregate by window has a window column")].clone()
+}
+
+pub(super) fn epoch() -> ScalarValue {
+    ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into()))
 }
 
 fn window_schema_start(node: &LogicalPlan) -> usize {
@@ -415,11 +433,11 @@ fn check_output(plan: &LogicalPlan) -> Result<WindowColumns> {
     })
 }
 
-fn is_aligned(function: &WindowFunction) -> bool {
+pub(super) fn is_aligned(function: &WindowFunction) -> bool {
     matches!(function, WindowFunction::Aligned(_))
 }
 
-fn without_aggregate() -> ShapeError {
+pub(super) fn without_aggregate() -> ShapeError {
     ShapeError {
         code: "TC0316",
         message: "the windows of this function depend on other rows, so a row by itself has none".into(),
@@ -436,7 +454,7 @@ fn never_closes() -> ShapeError {
     }
 }
 
-fn window_in_expression(place: &str) -> ShapeError {
+pub(super) fn window_in_expression(place: &str) -> ShapeError {
     ShapeError {
         code: "TC0308",
         message: format!("a window column in {place}"),
@@ -473,7 +491,7 @@ fn refused(plan: &LogicalPlan) -> ShapeError {
     ShapeError { code, message: message.into(), hint: hint.into() }
 }
 
-fn internal(error: &DataFusionError) -> ShapeError {
+pub(super) fn internal(error: &DataFusionError) -> ShapeError {
     ShapeError {
         code: "TC0399",
         message: format!("the plan could not be cut into stages: {error}"),

@@ -8,6 +8,7 @@ mod declarations;
 mod later;
 mod names;
 mod queries;
+mod row_windows;
 mod streams;
 mod syntax;
 mod windows;
@@ -18,13 +19,14 @@ use thermocline_sql::{SourceFile, check, codes};
 const BASE: &str = include_str!("base.sql");
 
 /// The sources of these tests: what they show was produced.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     include_str!("adhoc.rs"),
     include_str!("alerts.rs"),
     include_str!("declarations.rs"),
     include_str!("later.rs"),
     include_str!("names.rs"),
     include_str!("queries.rs"),
+    include_str!("row_windows.rs"),
     include_str!("streams.rs"),
     include_str!("syntax.rs"),
     include_str!("windows.rs"),
