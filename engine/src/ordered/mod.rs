@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::stage::Stage;
 
 pub(crate) use operator::OrderedOperator;
-pub(crate) use reorder::{Run, merge_runs};
+pub(crate) use reorder::{Run, merge_runs, tidy_runs};
 pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
 
 /// The operator of a shape, over what these stages make of its inputs.

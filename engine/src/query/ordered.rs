@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::late::late_rows;
 use crate::ordered::{
-    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, write_state,
+    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, tidy_runs, write_state,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -230,7 +230,21 @@ impl OrderedQuery {
         }
         // A decision may have moved the watermark further than the rows of one partition show.
         self.advance(progress.closed_us, false).await?;
+        self.hold_watermarks(progress.closed_us);
         Ok(())
+    }
+
+    /// Moves the watermark of every partition to at least that of the operator, which takes no row before it. Where it is
+    /// behind, rows or decisions that had moved it are gone: retention removed them, or another text forgot them.
+    fn hold_watermarks(&mut self, watermark_us: i64) {
+        for input in &mut self.inputs {
+            for partition in input.partitions.iter_mut().flatten() {
+                if partition.watermark_us() < watermark_us {
+                    let decision = partition.decide(watermark_us);
+                    input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
+                }
+            }
+        }
     }
 
     /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
@@ -240,7 +254,8 @@ impl OrderedQuery {
         for (n, input) in self.inputs.iter_mut().enumerate() {
             for slot in &mut input.partitions {
                 let mut task = slot.take().expect("partitions are back after each step");
-                let stop = stops.next().copied();
+                // A partition that the progress does not know was not read.
+                let stop = until.map(|_| stops.next().copied().unwrap_or(0));
                 running.spawn(async move {
                     let step = task.step(stop).await;
                     (n, task, step)
@@ -311,7 +326,7 @@ impl OrderedQuery {
             self.operator.update(&rows)?;
         }
         for partition in self.inputs.iter_mut().flat_map(Input::partitions_mut) {
-            partition.runs().retain(|run| run.len() > 0);
+            tidy_runs(partition.runs())?;
         }
         let emitted = self.operator.advance(watermark_us)?;
         self.watermark_us = watermark_us;
@@ -375,16 +390,7 @@ impl OrderedQuery {
         self.advance(all_rows_us, true).await?;
         let end_us = self.operator.horizon_us().unwrap_or(all_rows_us).max(all_rows_us);
         self.advance(end_us, true).await?;
-        if end_us > NO_WATERMARK {
-            for input in &mut self.inputs {
-                for partition in input.partitions.iter_mut().flatten() {
-                    if partition.watermark_us() < end_us {
-                        let decision = partition.decide(end_us);
-                        input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
-                    }
-                }
-            }
-        }
+        self.hold_watermarks(end_us);
         self.store(control).await.map(|_| ())
     }
 
