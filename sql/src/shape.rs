@@ -205,6 +205,18 @@ pub enum WindowFunction {
     },
 }
 
+impl WindowFunction {
+    /// What it is called, where the rows make its windows.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Aligned(_) => "a window",
+            Self::Session { .. } => "SESSION",
+            Self::Count { .. } => "COUNT_WINDOW",
+            Self::State { .. } => "STATE_WINDOW",
+        }
+    }
+}
+
 impl std::fmt::Display for WindowFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

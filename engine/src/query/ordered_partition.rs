@@ -145,18 +145,19 @@ impl OrderedPartition {
             for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
                 limit = limit.min(stop.saturating_sub(self.next_offset));
             }
-            if limit == 0 {
-                return Ok(OrderedStep::default());
-            }
-            let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else {
-                return Ok(OrderedStep::default());
+            let rows = match limit {
+                0 => None,
+                limit => self.reader.next(limit as usize, &mut self.stage).await?,
             };
-            if rows.start_offset == self.next_offset {
-                break rows;
+            match rows {
+                None => return Ok(OrderedStep::default()),
+                Some(rows) if rows.start_offset == self.next_offset => break rows,
+                // Retention removed rows. What was read may reach past a stop: it is read again, up to there.
+                Some(rows) => {
+                    self.next_offset = rows.start_offset;
+                    self.reader.seek(rows.start_offset);
+                }
             }
-            // Retention removed rows. What was read may reach past a stop: it is read again, up to there.
-            self.next_offset = rows.start_offset;
-            self.reader.seek(rows.start_offset);
         };
         let count = rows.input.num_rows() as u64;
         let late = self.take(&rows)?;

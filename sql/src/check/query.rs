@@ -397,8 +397,6 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),
         id if id == codes::SHAPE_NESTED.id => first_window(statement, body, 1),
-        id if id == codes::SHAPE_NO_AGGREGATE.id => first_window(statement, body, 0),
-        id if id == codes::SHAPE_ROW_BY_ROW.id => word(&["ORDER", "LIMIT", "OFFSET", "FETCH", "DISTINCT", "OVER"]),
         id if id == codes::SHAPE_NO_STREAM.id || id == codes::SHAPE_STREAMS.id => {
             select.map(|select| At::union_iter(select.from.iter().map(Spanned::span)))
         }

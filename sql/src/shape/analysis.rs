@@ -195,7 +195,7 @@ impl Analysis<'_> {
                 QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
             }
             function => {
-                check_row_by_row_output(&output, "windows that rows make")?;
+                check_row_by_row_output(&output, function.name())?;
                 let input = without_window(input, &|window| mark(&window.window)).map_err(|e| internal(&e))?;
                 let carried = window_column(aggregate, &group).unalias();
                 let (plan, window) =

@@ -246,4 +246,6 @@ fn windows_that_rows_make() {
       |                                     ^^^^^^^^^^^^
       = help: aggregate the window in a subquery, and go on above it
     "#);
+    let explained = planned("EXPLAIN SELECT count(*) FROM COUNT_WINDOW(readings, 5) GROUP BY window_end");
+    assert!(explained.contains("KeyedWindow: COUNT_WINDOW 5 rows"), "{explained}");
 }

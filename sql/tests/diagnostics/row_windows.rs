@@ -8,24 +8,24 @@ fn they_need_an_aggregate() {
 INSERT INTO metrics SELECT device_id, window_start FROM COUNT_WINDOW(readings, 10);
 INSERT INTO metrics SELECT window_end, count(*) AS n FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end ORDER BY n;"), @r#"
     error[TC0316]: the windows of this function depend on other rows, so a row by itself has none
-     --> p.sql:1:57
+     --> p.sql:1:28
       |
     1 | INSERT INTO metrics SELECT device_id, window_start FROM SESSION(readings, ts, INTERVAL '5 minutes');
-      |                                                         ^^^^^^^
+      |                            ^^^^^^^^^^^^^^^^^^^^^^^
       = help: aggregate over them: GROUP BY a key, window_start, window_end
 
     error[TC0316]: the windows of this function depend on other rows, so a row by itself has none
-     --> p.sql:2:57
+     --> p.sql:2:28
       |
     2 | INSERT INTO metrics SELECT device_id, window_start FROM COUNT_WINDOW(readings, 10);
-      |                                                         ^^^^^^^^^^^^
+      |                            ^^^^^^^^^^^^^^^^^^^^^^^
       = help: aggregate over them: GROUP BY a key, window_start, window_end
 
-    error[TC0317]: above windows that rows make every row runs by itself: there is no set of rows to sort, limit or aggregate
-     --> p.sql:3:120
+    error[TC0317]: above COUNT_WINDOW every row runs by itself: there is no set of rows to sort, limit or aggregate
+     --> p.sql:3:28
       |
     3 | INSERT INTO metrics SELECT window_end, count(*) AS n FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end ORDER BY n;
-      |                                                                                                                        ^^^^^
+      |                            ^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: INSERT its rows into a stream and aggregate that over a TUMBLE window
     "#);
 }
