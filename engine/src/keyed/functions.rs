@@ -15,6 +15,7 @@ use thermocline_sql::{GroupColumn, KeyedAggregate, timestamp_type};
 
 use super::accumulators::{Accumulators, SlotAccumulator};
 use super::any::AnySlots;
+use super::chunked::ChunkedSlots;
 use super::count::Count;
 use super::float::{FloatFunction, FloatSlots};
 use super::integer::IntegerSum;
@@ -209,10 +210,35 @@ impl Function {
             ("var_pop", [DataType::Float64]) => float(FloatFunction::VariancePopulation),
             ("stddev", [DataType::Float64]) => float(FloatFunction::DeviationSample),
             ("stddev_pop", [DataType::Float64]) => float(FloatFunction::DeviationPopulation),
-            _ => any(),
+            (name, _) if EXACT.contains(&name) => any(),
+            (_, []) => any(),
+            _ => Box::new(ChunkedSlots::new(Arc::clone(&self.expr), self.types.clone())),
         }
     }
 }
+
+/// Functions of DataFusion that give the same to the bit, however their rows are cut into batches and their states stored and
+/// merged in the order of the rows.
+const EXACT: [&str; 18] = [
+    "approx_distinct",
+    "array_agg",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "count",
+    "first_value",
+    "grouping",
+    "last_value",
+    "max",
+    "median",
+    "min",
+    "nth_value",
+    "string_agg",
+    "sum",
+];
 
 fn output_schema(columns: &[Column], keys: &[Field], functions: &[Function]) -> SchemaRef {
     let groups = columns.iter().enumerate().map(|(i, column)| match column {

@@ -6,6 +6,7 @@
 
 mod accumulators;
 mod any;
+mod chunked;
 mod count;
 mod float;
 mod functions;

@@ -324,3 +324,26 @@ async fn a_row_for_which_both_conditions_hold_is_a_window_or_ends_one() {
       c 11 11.000001 1
     "#);
 }
+
+/// Sketches and correlations too: neither batches nor stored states may show in the last bit.
+#[tokio::test]
+async fn functions_give_the_same_to_the_bit_however_their_rows_come() {
+    let mut script = String::new();
+    let mut state = 7_u64;
+    for n in 0..600 {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        writeln!(script, "readings {n} a {}", (state >> 33) as f64 / 1e7).unwrap();
+        if n % 90 == 89 {
+            writeln!(script, "watermark {n}").unwrap();
+        }
+    }
+    script += "watermark 1000";
+    let query =
+        "SELECT window_start, approx_percentile_cont(v, 0.9), approx_median(v), corr(v, sqrt(v)), covar_samp(v, v * v),
+            regr_slope(v, sqrt(v)), stddev(v), var_pop(v), sum(v), avg(v), median(v), count(DISTINCT v), bool_or(v > 3),
+            min(CAST(v AS REAL)) AS low, avg(CAST(v * 2 AS INT)) AS mean, sum(CAST(v * 3 AS DECIMAL(20, 3))) AS total,
+            length(string_agg(device, ',')), approx_distinct(device)
+        FROM COUNT_WINDOW(readings, 400, 100) GROUP BY window_start, window_end";
+    let shown = run(query, &script).await;
+    assert_eq!(shown.lines().filter(|line| !line.starts_with("watermark")).count(), 3, "{shown}");
+}
