@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-const CASES: u64 = 6;
+const CASES: u64 = 4;
 /// Times reach back before 1970 from here.
 const BASE_US: i64 = -40_000_000;
 
@@ -336,5 +336,5 @@ async fn windows_of_rows_agree_with_duckdb_whatever_the_batches_partitions_and_c
         assert_eq!(found.len(), expected.len(), "{place}");
         windows += found.len();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || windows > 1_000, "{windows} windows");
+    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || windows > 400, "{windows} windows");
 }
