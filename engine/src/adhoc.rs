@@ -11,6 +11,7 @@ use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use thermocline_log::Log;
+use thermocline_sql::EventTimes;
 
 use crate::error::{Error, Result};
 use crate::log_table::LogTable;
@@ -23,17 +24,23 @@ pub struct AdHoc {
     log: Log,
     tables: Option<Arc<Tables>>,
     views: Arc<Vec<(String, LogicalPlan)>>,
+    event_times: EventTimes,
 }
 
 impl AdHoc {
     /// Over the streams of a log alone.
     #[must_use]
     pub fn over_log(log: Log) -> Self {
-        Self { log, tables: None, views: Arc::default() }
+        Self { log, tables: None, views: Arc::default(), event_times: EventTimes::default() }
     }
 
-    pub(crate) fn new(log: Log, tables: Arc<Tables>, views: Vec<(String, LogicalPlan)>) -> Self {
-        Self { log, tables: Some(tables), views: Arc::new(views) }
+    pub(crate) fn new(
+        log: Log,
+        tables: Arc<Tables>,
+        views: Vec<(String, LogicalPlan)>,
+        event_times: EventTimes,
+    ) -> Self {
+        Self { log, tables: Some(tables), views: Arc::new(views), event_times }
     }
 
     /// Runs a query over what the streams hold now. A stream named `a.b` is table `b` of schema `a`
@@ -42,7 +49,7 @@ impl AdHoc {
     /// # Errors
     /// Mistakes in the query, damage of the log.
     pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream> {
-        let context = query_context();
+        let context = query_context(self.event_times.clone());
         self.register(&context)?;
         let plan = thermocline_sql::plan_query(&context, sql).await.map_err(Error::Sql)?;
         let plan = context.state().create_physical_plan(&plan).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
-use thermocline_sql::{AlertDef, Emit, Pipeline, QueryDef, QueryShape, StreamDef, Target};
+use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -200,7 +200,11 @@ impl Engine {
     #[must_use]
     pub fn adhoc(&self) -> AdHoc {
         let views = self.pipeline.views.values().map(|view| (view.name.clone(), view.plan.clone())).collect();
-        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views)
+        let event_times = EventTimes::default();
+        for stream in self.pipeline.streams.values() {
+            event_times.insert(&stream.name, stream.event_time.as_ref().map(|time| time.column));
+        }
+        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times)
     }
 
     /// Name and status of every running query, in the order rows flow.

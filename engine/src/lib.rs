@@ -14,6 +14,7 @@ mod feed;
 mod gap;
 mod json;
 mod keyed;
+mod keyed_window_exec;
 mod late;
 mod log_table;
 mod order;

@@ -13,8 +13,9 @@ use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use thermocline_sql::{WindowFunction, WindowNode};
+use thermocline_sql::{EventTimes, KeyedWindowNode, WindowFunction, WindowNode};
 
+use crate::keyed_window_exec::KeyedWindowExec;
 use crate::window_exec::WindowExec;
 
 /// Rows that a stage handles at once without cutting them up.
@@ -31,10 +32,10 @@ pub(crate) fn stage_context() -> SessionContext {
     context(config)
 }
 
-/// A session for ad-hoc queries.
-pub(crate) fn query_context() -> SessionContext {
+/// A session for ad-hoc queries over streams with these event times.
+pub(crate) fn query_context(event_times: EventTimes) -> SessionContext {
     let context = context(thermocline_sql::session_config());
-    thermocline_sql::register_dialect(&context);
+    thermocline_sql::register_dialect(&context, event_times);
     context
 }
 
@@ -72,12 +73,17 @@ impl ExtensionPlanner for WindowNodePlanner {
         _session: &dyn Session,
         _planning_ctx: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(window) = node.as_any().downcast_ref::<KeyedWindowNode>() {
+            let output = Arc::clone(node.schema().inner());
+            let exec = KeyedWindowExec::try_new(Arc::clone(&physical_inputs[0]), window, output)?;
+            return Ok(Some(Arc::new(exec)));
+        }
         let Some(window) = node.as_any().downcast_ref::<WindowNode>() else { return Ok(None) };
         let schema: &DFSchema = logical_inputs[0].schema();
         let time = schema.index_of_column(&window.time)?;
         let output = Arc::clone(node.schema().inner());
         let WindowFunction::Aligned(window) = &window.window else {
-            return plan_err!("{} runs in continuous queries only: INSERT its result INTO a stream", window.window);
+            return plan_err!("{} needs an aggregate over it: GROUP BY a key, window_start, window_end", window.window);
         };
         Ok(Some(Arc::new(WindowExec::new(Arc::clone(&physical_inputs[0]), time, window, output))))
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use common::Pipeline;
 use common::crash_disk::CrashDisk;
-use thermocline_log::OsDisk;
+use thermocline_log::{HookedDisk, OsDisk};
 
 /// Every kind of join, one of a stream with itself, and a window over joined rows; `{partitions}` is to be filled in.
 const SQL: &str = "CREATE STREAM l (device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second')
@@ -115,8 +115,8 @@ async fn crash_everywhere(partitions: u32) {
     let mut crashes = 0;
     loop {
         let mut pipeline = pipeline(partitions);
-        let disk = CrashDisk::after_operations(operations);
-        pipeline.set_disk(Arc::new(disk.clone()));
+        let disk = Arc::new(CrashDisk::after_operations(operations));
+        pipeline.set_disk(HookedDisk::new(&disk));
         let ended = run(&mut pipeline, &rows, CHUNK).await;
         assert_eq!(ended.is_err(), disk.is_dead(), "{ended:?}");
         if ended.is_ok() {

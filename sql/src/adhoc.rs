@@ -23,6 +23,8 @@ use crate::inspect::{Inspection, inspect};
 use crate::lex::{self, StatementTokens};
 use crate::parse;
 use crate::plan_error::{self, Place};
+use crate::relation::WINDOWS;
+use crate::shape::over_history;
 use crate::source::{SourceFile, Span};
 use crate::suggest;
 
@@ -30,7 +32,8 @@ use crate::suggest;
 pub(crate) const QUERY_PATH: &str = "query";
 
 /// Plans one query of this dialect over the tables of `ctx`, which [`register_dialect`](crate::register_dialect) was
-/// called for: `SELECT`, `EXPLAIN`, `DESCRIBE` or `SHOW`. The plan is neither analysed nor optimised.
+/// called for: `SELECT`, `EXPLAIN`, `DESCRIBE` or `SHOW`. The plan is not optimised. An aggregate over a window that rows make is
+/// a [`KeyedWindowNode`](crate::KeyedWindowNode).
 ///
 /// # Errors
 /// What is wrong with the text, in a file called `query`; anything that would change something is refused.
@@ -71,14 +74,25 @@ pub async fn plan_query(ctx: &SessionContext, sql: &str) -> Result<LogicalPlan, 
     };
     let plan = SqlToRel::new(&catalog).statement_to_plan(statement);
     // Types are checked now, to say where they do not fit; the session does it again when it runs the plan.
-    let plan = match (plan, &query) {
-        (Ok(plan), Some(_)) => catalog.analyze(plan.clone()).map(|_| plan),
-        (plan, _) => plan,
+    let analyzed = match (&plan, &query) {
+        (Ok(plan), Some(_)) => Some(catalog.analyze(plan.clone())),
+        (Ok(plan), None) if matches!(plan, LogicalPlan::Explain(_)) => Some(catalog.analyze(plan.clone())),
+        _ => None,
     };
-    let plan = plan.map_err(|error| {
-        let blamed = query.as_ref().map(|query| blame::of_query(query, &catalog, &place));
-        blamed.filter(|blamed| !blamed.is_empty()).unwrap_or_else(|| planning(&error))
+    let (plan, analyzed) = match (plan, analyzed.transpose()) {
+        (Ok(plan), Ok(analyzed)) => (plan, analyzed),
+        (Err(error), _) | (_, Err(error)) => {
+            let blamed = query.as_ref().map(|query| blame::of_query(query, &catalog, &place));
+            return Err(blamed.filter(|blamed| !blamed.is_empty()).unwrap_or_else(|| planning(&error)));
+        }
+    };
+    let over_history = analyzed.as_ref().map_or(Ok(None), over_history).map_err(|error| {
+        let at = tokens.tokens.iter().find(|token| WINDOWS.iter().any(|window| lex::is_word(token, window)));
+        let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
+        let span = place.words(at.map_or(place.at, |token| token.span));
+        vec![Diagnostic::error(code, span, error.message).hint(error.hint)]
     })?;
+    let plan = over_history.unwrap_or(plan);
     let queries_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     queries_only.verify_plan(&plan).map_err(|_| vec![not_a_query(&tokens)])?;
     Ok(plan)

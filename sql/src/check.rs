@@ -24,7 +24,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lex;
 use crate::parse::{self, normalized};
 use crate::pipeline::Pipeline;
-use crate::session::{register_dialect, session_config};
+use crate::session::{EventTimes, register_dialect, session_config};
 use crate::source::{SourceFile, Span};
 
 /// The outcome of [`check`].
@@ -85,6 +85,7 @@ impl NameKind {
 
 struct Checker {
     catalog: Catalog,
+    event_times: EventTimes,
     names: HashMap<String, NameKind>,
     /// Names that are declared by a statement with mistakes: what uses them is not judged.
     broken: HashSet<String>,
@@ -97,9 +98,11 @@ struct Checker {
 impl Checker {
     fn new() -> Self {
         let ctx = SessionContext::new_with_config(session_config());
-        register_dialect(&ctx);
+        let event_times = EventTimes::default();
+        register_dialect(&ctx, event_times.clone());
         Self {
             catalog: Catalog::new(ctx.state()),
+            event_times,
             names: HashMap::new(),
             broken: HashSet::new(),
             repeated: Vec::new(),

@@ -137,7 +137,7 @@ codes! {
     ONE_STATEMENT = "TC0802", "One statement at a time can be run ad hoc.";
 
     // 09: known to the dialect, not built yet
-    SOON_WINDOW = "TC0901", "This window function is not supported yet.";
+    SOON_WINDOW = "TC0901", "This window function is not supported yet (not given any more).";
     SOON_MATERIALIZED = "TC0902", "`CREATE MATERIALIZED VIEW` is not supported yet.";
     SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet (not given any more).";
     SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";

@@ -111,7 +111,7 @@ impl Inspection<'_> {
         let function = simple_name(name).unwrap_or_default();
         if !self.catalog.state.table_functions().contains_key(&function) {
             let known = self.catalog.state.table_functions();
-            let windows = crate::relation::WINDOWS.into_iter().chain(crate::relation::LATER_WINDOWS);
+            let windows = crate::relation::WINDOWS.into_iter();
             let hint = suggest::closest(&function, windows.chain(known.keys().map(String::as_str)))
                 .map(|close| format!("did you mean {close}?"));
             self.find(codes::NO_FUNCTION, at, format!("no function \"{name}\" can stand in FROM"), hint);

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, TableReference, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use crate::shape::WindowFunction;
+use crate::shape::{KeyedWindow, WindowFunction};
 
 /// The columns that a window function in FROM adds, in this order.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -68,7 +68,11 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        vec![Expr::Column(self.time.clone())]
+        let time = Expr::Column(self.time.clone());
+        match &self.window {
+            WindowFunction::State { start, end } => vec![time, (**start).clone(), (**end).clone()],
+            _ => vec![time],
+        }
     }
 
     /// Only what looks at the window's own columns has to stay above: a row's windows depend on its time alone.
@@ -78,8 +82,12 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
         let inputs = self.input.schema().fields().len();
-        let time = self.input.schema().maybe_index_of_column(&self.time)?;
-        let needed: BTreeSet<usize> = output_columns.iter().copied().filter(|n| *n < inputs).chain([time]).collect();
+        let mut needed: BTreeSet<usize> = output_columns.iter().copied().filter(|n| *n < inputs).collect();
+        for expr in self.expressions() {
+            for column in expr.column_refs() {
+                needed.insert(self.input.schema().maybe_index_of_column(column)?);
+            }
+        }
         Some(vec![needed.into_iter().collect()])
     }
 
@@ -88,10 +96,78 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let (Some(Expr::Column(time)), Some(input)) = (exprs.into_iter().next(), inputs.into_iter().next()) else {
+        let mut exprs = exprs.into_iter();
+        let (Some(Expr::Column(time)), Some(input)) = (exprs.next(), inputs.into_iter().next()) else {
             return plan_err!("a window takes one input and one time column");
         };
-        Self::try_new(input, time, self.window.clone())
+        let window = match (&self.window, exprs.next(), exprs.next()) {
+            (WindowFunction::State { .. }, Some(start), Some(end)) => {
+                WindowFunction::State { start: Box::new(start), end: Box::new(end) }
+            }
+            (window, _, _) => window.clone(),
+        };
+        Self::try_new(input, time, window)
+    }
+}
+
+/// An aggregate over a `SESSION`, `COUNT_WINDOW` or `STATE_WINDOW` of rows that have an end: it takes them sorted by
+/// event time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyedWindowNode {
+    /// The columns that the aggregate takes, and [`KEYED_WINDOW_TIME`].
+    pub input: Arc<LogicalPlan>,
+    /// What is computed.
+    pub window: KeyedWindow,
+    schema: DFSchemaRef,
+}
+
+/// Name of the column of a [`KeyedWindowNode`]'s input that its rows are sorted by.
+pub const KEYED_WINDOW_TIME: &str = "__time";
+
+impl KeyedWindowNode {
+    /// `schema`: the columns of the aggregate.
+    #[must_use]
+    pub fn new(input: LogicalPlan, window: KeyedWindow, schema: DFSchemaRef) -> Self {
+        Self { input: Arc::new(input), window, schema }
+    }
+}
+
+impl PartialOrd for KeyedWindowNode {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (&self.input, &self.window).partial_cmp(&(&other.input, &other.window))
+    }
+}
+
+impl UserDefinedLogicalNodeCore for KeyedWindowNode {
+    fn name(&self) -> &str {
+        "KeyedWindow"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    /// None that may be changed: the aggregate is over the input's columns by name.
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let functions: Vec<String> = self.window.aggregate.aggregates.iter().map(ToString::to_string).collect();
+        write!(f, "KeyedWindow: {} aggr=[[{}]]", self.window.function, functions.join(", "))
+    }
+
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let Some(input) = inputs.into_iter().next() else { return plan_err!("a window takes one input") };
+        Ok(Self { input: Arc::new(input), ..self.clone() })
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod aligned;
 
+mod rows;
+
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr as PlanExpr, Extension, LogicalPlan};
 use sqlparser::ast::{
@@ -16,14 +18,12 @@ use sqlparser::tokenizer::Span as At;
 
 use crate::codes::{self, Code};
 use crate::nodes::{WINDOW_COLUMNS, WindowNode, timestamp_type};
+use crate::session::EventTimes;
 use crate::shape::WindowFunction;
 use crate::types::sql_name;
 
 /// The window functions there are.
-pub(crate) const WINDOWS: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
-
-/// The window functions of the dialect that are not built yet.
-pub(crate) const LATER_WINDOWS: [&str; 2] = ["COUNT_WINDOW", "STATE_WINDOW"];
+pub(crate) const WINDOWS: [&str; 6] = ["TUMBLE", "HOP", "CUMULATE", "SESSION", "COUNT_WINDOW", "STATE_WINDOW"];
 
 /// What is wrong with a window function, with its place; travels inside DataFusion's error.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl<'a> WindowCall<'a> {
         };
         let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
         let function = ident.value.to_uppercase();
-        let known = WINDOWS.iter().chain(&LATER_WINDOWS).any(|window| *window == function);
+        let known = WINDOWS.contains(&function.as_str());
         known.then_some(Self { function, at: ident.span, args, alias: alias.as_ref() })
     }
 
@@ -90,7 +90,7 @@ impl<'a> WindowCall<'a> {
         self.args.iter().enumerate().find_map(|(n, arg)| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if n == 0 => object_name(expr),
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. }
-                if name.value.eq_ignore_ascii_case("data") =>
+                if ["data", "input"].iter().any(|known| name.value.eq_ignore_ascii_case(known)) =>
             {
                 object_name(expr)
             }
@@ -119,11 +119,15 @@ struct Arguments {
     step: Option<Expr>,
     time_zone: Option<Expr>,
     gap: Option<Expr>,
+    start: Option<Expr>,
+    end: Option<Expr>,
 }
 
 /// Plans window functions for DataFusion's SQL front end.
 #[derive(Debug)]
-pub(crate) struct WindowPlanner;
+pub(crate) struct WindowPlanner {
+    pub(crate) event_times: EventTimes,
+}
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(
@@ -134,24 +138,52 @@ impl RelationPlanner for WindowPlanner {
         let Some(call) = WindowCall::of(&relation) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let plan = plan_window(&call, context)?;
+        let plan = plan_window(&call, context, &self.event_times)?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias.cloned()))))
     }
 }
 
-fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-    if LATER_WINDOWS.contains(&call.function.as_str()) {
-        let message = format!("{} is not supported yet", call.function);
-        return Err(WindowError::new(codes::SOON_WINDOW, call.at, message)
-            .hint("TUMBLE, HOP, CUMULATE and SESSION are")
-            .into());
-    }
-    let arguments = bind(call)?;
-    let window = window(call, &arguments)?;
-    let (Some(input), Some(time)) = (arguments.input, arguments.time) else {
+fn plan_window(
+    call: &WindowCall<'_>,
+    context: &mut dyn RelationPlannerContext,
+    event_times: &EventTimes,
+) -> Result<LogicalPlan> {
+    let mut arguments = bind(call)?;
+    let window = match call.function.as_str() {
+        "STATE_WINDOW" => None,
+        _ => Some(window(call, &arguments)?),
+    };
+    let (input, time) = (arguments.input.take(), arguments.time.take());
+    let (Some(input), true) = (input, time.is_some() || has_implied_time(call)) else {
         return Err(usage(call, "a window function takes an input and a time column").into());
     };
     let input = context.plan(input_factor(input, call)?)?;
+    let time = match time {
+        Some(time) => named_time(call, time, &input, context)?,
+        None => rows::event_time(call, &input, event_times)?,
+    };
+    let window = match window {
+        Some(window) => window,
+        None => rows::state_window(call, &arguments, &input, context)?,
+    };
+    for name in WINDOW_COLUMNS {
+        if !input.schema().fields_with_unqualified_name(name).is_empty() {
+            let message = format!("the input of {} already has a column \"{name}\"", call.function);
+            return Err(WindowError::new(codes::DUPLICATE_COLUMN, call.at, message)
+                .hint(format!("give it another name in the subquery or view: {name} AS …"))
+                .into());
+        }
+    }
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
+}
+
+/// The time column that a call names.
+fn named_time(
+    call: &WindowCall<'_>,
+    time: Expr,
+    input: &LogicalPlan,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<Column> {
     let time_at = time.span();
     let time = match context.sql_to_expr(time_column(time), input.schema())? {
         PlanExpr::Column(column) => column,
@@ -167,15 +199,12 @@ fn plan_window(call: &WindowCall<'_>, context: &mut dyn RelationPlannerContext) 
             .hint("a window goes by a TIMESTAMP column; CAST(… AS TIMESTAMP) in a subquery makes one")
             .into());
     }
-    for name in WINDOW_COLUMNS {
-        if !input.schema().fields_with_unqualified_name(name).is_empty() {
-            let message = format!("the input of {} already has a column \"{name}\"", call.function);
-            return Err(WindowError::new(codes::DUPLICATE_COLUMN, call.at, message)
-                .hint(format!("give it another name in the subquery or view: {name} AS …"))
-                .into());
-        }
-    }
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(WindowNode::try_new(input, time, window)?) }))
+    Ok(time)
+}
+
+/// Whether a call need not name its time column.
+fn has_implied_time(call: &WindowCall<'_>) -> bool {
+    matches!(call.function.as_str(), "COUNT_WINDOW" | "STATE_WINDOW")
 }
 
 fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
@@ -185,17 +214,21 @@ fn usage(call: &WindowCall<'_>, message: impl Into<String>) -> WindowError {
             "CUMULATE(input, time, INTERVAL 'step', INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])"
         }
         "SESSION" => "SESSION(input, time, INTERVAL 'gap')",
+        "COUNT_WINDOW" => "COUNT_WINDOW(input, rows [, slide])",
+        "STATE_WINDOW" => "STATE_WINDOW(input, start_condition, end_condition)",
         _ => "TUMBLE(input, time, INTERVAL 'size' [, INTERVAL 'offset'] [TIME ZONE 'zone'])",
     };
     WindowError::new(codes::WINDOW_ARGUMENTS, call.at, message).hint(format!("write {usage}"))
 }
 
-/// The arguments of a window function, in their order; those after `OFFSET` only by name.
+/// The arguments of a window function, in their order; a time that may be left out and a time zone are given by name.
 fn parameters(function: &str) -> &'static [&'static str] {
     match function {
         "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET", "TIME_ZONE"],
         "CUMULATE" => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET", "TIME_ZONE"],
         "SESSION" => &["DATA", "TIMECOL", "GAP"],
+        "COUNT_WINDOW" => &["DATA", "SIZE", "SLIDE", "TIMECOL"],
+        "STATE_WINDOW" => &["DATA", "START_CONDITION", "END_CONDITION", "TIMECOL"],
         _ => &["DATA", "TIMECOL", "SIZE", "OFFSET", "TIME_ZONE"],
     }
 }
@@ -203,17 +236,14 @@ fn parameters(function: &str) -> &'static [&'static str] {
 fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
     let mut bound = Arguments::default();
     let order = parameters(&call.function);
+    let by_name = has_implied_time(call) || order.contains(&"TIME_ZONE");
+    let positional = order.len() - usize::from(by_name);
     for (n, arg) in call.args.iter().enumerate() {
         let (name, expr) = match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
-                match order.get(n).filter(|name| **name != "TIME_ZONE") {
-                    Some(name) => ((*name).to_owned(), expr),
-                    None => {
-                        let count = order.iter().filter(|name| **name != "TIME_ZONE").count();
-                        return Err(usage(call, format!("{} takes {count} arguments", call.function)));
-                    }
-                }
-            }
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match order.get(n).filter(|_| n < positional) {
+                Some(name) => ((*name).to_owned(), expr),
+                None => return Err(usage(call, format!("{} takes {positional} arguments", call.function))),
+            },
             FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => (name.value.to_uppercase(), expr),
             _ => return Err(usage(call, format!("\"{arg}\" is no argument of a window function"))),
         };
@@ -235,6 +265,8 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
             "STEP" => &mut bound.step,
             "TIME_ZONE" => &mut bound.time_zone,
             "GAP" => &mut bound.gap,
+            "START_CONDITION" => &mut bound.start,
+            "END_CONDITION" => &mut bound.end,
             _ => return Err(usage(call, format!("{} has no argument {name}", call.function))),
         };
         if slot.replace(expr.clone()).is_some() {
@@ -245,11 +277,14 @@ fn bind(call: &WindowCall<'_>) -> Result<Arguments, WindowError> {
 }
 
 fn window(call: &WindowCall<'_>, arguments: &Arguments) -> Result<WindowFunction, WindowError> {
-    if call.function == "SESSION" {
-        let gap_us = aligned::length_us(call, "gap", aligned::given(call, "gap", arguments.gap.as_ref())?)?;
-        return Ok(WindowFunction::Session { gap_us });
+    match call.function.as_str() {
+        "SESSION" => {
+            let gap_us = aligned::length_us(call, "gap", aligned::given(call, "gap", arguments.gap.as_ref())?)?;
+            Ok(WindowFunction::Session { gap_us })
+        }
+        "COUNT_WINDOW" => rows::count_window(call, arguments),
+        _ => aligned::window(call, arguments).map(WindowFunction::Aligned),
     }
-    aligned::window(call, arguments).map(WindowFunction::Aligned)
 }
 
 fn place(call: &WindowCall<'_>, expr: &Expr) -> At {

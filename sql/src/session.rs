@@ -1,6 +1,7 @@
 //! Sessions of this dialect.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::planner::RelationPlanner;
@@ -22,12 +23,33 @@ pub fn session_config() -> SessionConfig {
     config
 }
 
-/// Makes a session plan this dialect: window functions in FROM, types, and the functions for sensors.
+/// The event times of streams, for the window functions whose syntax names no time column; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct EventTimes {
+    columns: Arc<RwLock<HashMap<String, Option<usize>>>>,
+}
+
+impl EventTimes {
+    /// Adds a stream with the index of its event time, if it has one.
+    pub fn insert(&self, stream: impl Into<String>, column: Option<usize>) {
+        let mut columns = self.columns.write().unwrap_or_else(PoisonError::into_inner);
+        columns.insert(stream.into(), column);
+    }
+
+    /// The index of the event time of a stream; `None` when there is no such stream.
+    pub(crate) fn of(&self, stream: &str) -> Option<Option<usize>> {
+        self.columns.read().unwrap_or_else(PoisonError::into_inner).get(stream).copied()
+    }
+}
+
+/// Makes a session plan this dialect: window functions in FROM, types, and the functions for sensors. `event_times` may gain
+/// streams later.
 ///
-/// A plan with a window function has a [`WindowNode`](crate::WindowNode), which the session's query planner must know.
-pub fn register_dialect(ctx: &SessionContext) {
+/// A plan with a window function has a [`WindowNode`](crate::WindowNode) or, from [`plan_query`](crate::plan_query), a
+/// [`KeyedWindowNode`](crate::KeyedWindowNode), which the session's query planner must know.
+pub fn register_dialect(ctx: &SessionContext, event_times: EventTimes) {
     let state = ctx.state();
-    let mut relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner)];
+    let mut relation_planners: Vec<Arc<dyn RelationPlanner>> = vec![Arc::new(WindowPlanner { event_times })];
     relation_planners.extend(state.relation_planners().iter().cloned());
     let state = SessionStateBuilder::new_from_existing(state)
         .with_type_planner(Arc::new(DialectTypes))

@@ -11,6 +11,7 @@
 
 mod analysis;
 mod calendar;
+mod history;
 mod join;
 mod join_condition;
 mod ordered;
@@ -23,6 +24,11 @@ use datafusion::common::DFSchemaRef;
 use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
 
 pub use calendar::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
+
+pub(crate) use history::over_history;
+
+/// Windows of one key that may be open at once.
+pub(crate) const MAX_OVERLAPPING: u32 = 1_000;
 
 /// Why a query cannot run continuously.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +91,7 @@ pub struct WindowedShape {
 }
 
 /// One grouping column of a windowed aggregate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub enum GroupColumn {
     /// An expression over the input.
     Key(Expr),
@@ -120,19 +126,46 @@ pub struct OrderedInput {
 /// What an ordered query does with its rows.
 #[derive(Debug, Clone)]
 pub enum OrderedOperator {
-    /// Per key, rows that are less than a gap apart, aggregated.
-    Session {
-        /// In microseconds.
-        gap_us: i64,
-        /// Keys and functions, over the columns of the only input.
-        aggregate: KeyedAggregate,
-    },
+    /// Per key, windows that its rows make, aggregated.
+    Window(KeyedWindow),
     /// Each row of the only input with the results of window calls.
     Over(OverShape),
     /// Pairs of rows of two inputs with the same key, near each other in event time.
     Join(Box<StreamJoin>),
     /// Each row of the first input with the latest row of the second that has the same key.
     AsOfJoin(Box<AsOfJoin>),
+}
+
+/// Windows that the rows of a key make, aggregated.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
+pub struct KeyedWindow {
+    /// Which rows a window has.
+    pub function: KeyedWindowFunction,
+    /// Keys and functions, over the columns of the only input.
+    pub aggregate: KeyedAggregate,
+}
+
+/// Which rows a window of a key has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
+pub enum KeyedWindowFunction {
+    /// `SESSION`
+    Session {
+        /// In microseconds.
+        gap_us: i64,
+    },
+    /// `COUNT_WINDOW`
+    Count {
+        /// In each window.
+        rows: u32,
+        /// From the first row of a window to that of the next.
+        slide: u32,
+    },
+    /// `STATE_WINDOW`
+    State {
+        /// A column of the input: what a row does to a window, as a sum of [`STARTS`](Self::STARTS) and
+        /// [`ENDS`](Self::ENDS) in microseconds since 1970.
+        mark: Expr,
+    },
 }
 
 /// What both inputs of a join give: first the keys, in the same order, then the other columns that are needed.
@@ -189,8 +222,26 @@ pub struct AsOfJoin {
     pub max_age_us: Option<i64>,
 }
 
+impl KeyedWindowFunction {
+    /// The start condition holds.
+    pub const STARTS: i64 = 1;
+    /// The end condition holds.
+    pub const ENDS: i64 = 2;
+}
+
+impl std::fmt::Display for KeyedWindowFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Session { gap_us } => write!(f, "SESSION {} s", *gap_us as f64 / 1e6),
+            Self::Count { rows, slide } if rows == slide => write!(f, "COUNT_WINDOW {rows} rows"),
+            Self::Count { rows, slide } => write!(f, "COUNT_WINDOW {slide} / {rows} rows"),
+            Self::State { .. } => write!(f, "STATE_WINDOW"),
+        }
+    }
+}
+
 /// Grouping columns and functions over the columns of an input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Hash)]
 pub struct KeyedAggregate {
     /// In the order of the aggregate's output; keys are columns of the input.
     pub group: Vec<GroupColumn>,
@@ -208,6 +259,36 @@ pub enum WindowFunction {
         /// In microseconds.
         gap_us: i64,
     },
+    /// `COUNT_WINDOW(input, rows [, slide])`: per key, so many rows in event-time order; the end is a microsecond after the
+    /// last. A window that is not full is not emitted.
+    Count {
+        /// In each window.
+        rows: u32,
+        /// From the first row of a window to that of the next: rows are in several windows where it is less than `rows`, and
+        /// some in none where it is more.
+        slide: u32,
+    },
+    /// `STATE_WINDOW(input, start_condition, end_condition)`: per key, from a row for which the first holds to the next row
+    /// for which the second does, both included; the end is a microsecond after the last. Where no window is open and both
+    /// hold, the row is a window by itself. NULL does not hold.
+    State {
+        /// Over the columns of the input.
+        start: Box<Expr>,
+        /// Over the columns of the input.
+        end: Box<Expr>,
+    },
+}
+
+impl WindowFunction {
+    /// What it is called, where the rows make its windows.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Aligned(_) => "a window",
+            Self::Session { .. } => "SESSION",
+            Self::Count { .. } => "COUNT_WINDOW",
+            Self::State { .. } => "STATE_WINDOW",
+        }
+    }
 }
 
 impl std::fmt::Display for WindowFunction {
@@ -215,6 +296,8 @@ impl std::fmt::Display for WindowFunction {
         match self {
             Self::Aligned(window) => window.fmt(f),
             Self::Session { gap_us } => write!(f, "SESSION {} s", *gap_us as f64 / 1e6),
+            Self::Count { rows, slide } => write!(f, "COUNT_WINDOW {slide} / {rows} rows"),
+            Self::State { start, end } => write!(f, "STATE_WINDOW from {start} to {end}"),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, not_impl_err};
 use datafusion::error::Result;
@@ -14,6 +15,7 @@ use thermocline_sql::{GroupColumn, KeyedAggregate, timestamp_type};
 
 use super::accumulators::{Accumulators, SlotAccumulator};
 use super::any::AnySlots;
+use super::chunked::ChunkedSlots;
 use super::count::Count;
 use super::float::{FloatFunction, FloatSlots};
 use super::integer::IntegerSum;
@@ -58,6 +60,32 @@ pub(crate) struct KeyedRows {
     pub(crate) keys: Vec<ArrayRef>,
     pub(crate) arguments: Vec<Vec<ArrayRef>>,
     pub(crate) filters: Vec<Option<BooleanArray>>,
+}
+
+impl KeyedRows {
+    /// Some rows in a row.
+    pub(crate) fn slice(&self, start: usize, len: usize) -> Self {
+        let slices = |arrays: &[ArrayRef]| arrays.iter().map(|array| array.slice(start, len)).collect::<Vec<_>>();
+        Self {
+            keys: slices(&self.keys),
+            arguments: self.arguments.iter().map(|arguments| slices(arguments)).collect(),
+            filters: self.filters.iter().map(|filter| Some(filter.as_ref()?.slice(start, len))).collect(),
+        }
+    }
+
+    /// The rows of these indices.
+    pub(crate) fn take(&self, indices: &UInt32Array) -> Result<Self> {
+        let taken = |array: &dyn Array| take(array, indices, None);
+        let all = |arrays: &[ArrayRef]| -> Result<Vec<ArrayRef>> { arrays.iter().map(|a| Ok(taken(a)?)).collect() };
+        let filter = |filter: &Option<BooleanArray>| {
+            filter.as_ref().map(|filter| Ok(taken(filter)?.as_boolean().clone())).transpose()
+        };
+        Ok(Self {
+            keys: all(&self.keys)?,
+            arguments: self.arguments.iter().map(|arguments| all(arguments)).collect::<Result<_>>()?,
+            filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
+        })
+    }
 }
 
 impl KeyedFunctions {
@@ -182,10 +210,45 @@ impl Function {
             ("var_pop", [DataType::Float64]) => float(FloatFunction::VariancePopulation),
             ("stddev", [DataType::Float64]) => float(FloatFunction::DeviationSample),
             ("stddev_pop", [DataType::Float64]) => float(FloatFunction::DeviationPopulation),
-            _ => any(),
+            (name, _) if EXACT.contains(&name) => any(),
+            (_, []) => any(),
+            _ => Box::new(ChunkedSlots::new(Arc::clone(&self.expr), self.types.clone())),
         }
     }
 }
+
+/// Functions of DataFusion and of the dialect that give the same to the bit, however their rows are cut into batches and their states stored and
+/// merged in the order of the rows.
+const EXACT: [&str; 28] = [
+    "approx_distinct",
+    "approx_percentile",
+    "array_agg",
+    "avg",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "bool_and",
+    "bool_or",
+    "count",
+    "delta",
+    "ewma",
+    "first",
+    "first_value",
+    "grouping",
+    "increase",
+    "integral",
+    "last",
+    "last_value",
+    "max",
+    "median",
+    "min",
+    "nth_value",
+    "rate",
+    "string_agg",
+    "sum",
+    "time_weighted_avg",
+    "zscore",
+];
 
 fn output_schema(columns: &[Column], keys: &[Field], functions: &[Function]) -> SchemaRef {
     let groups = columns.iter().enumerate().map(|(i, column)| match column {

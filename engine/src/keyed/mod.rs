@@ -6,6 +6,7 @@
 
 mod accumulators;
 mod any;
+mod chunked;
 mod count;
 mod float;
 mod functions;
@@ -13,5 +14,5 @@ mod integer;
 mod table;
 
 pub(crate) use accumulators::Accumulators;
-pub(crate) use functions::{Bounds, KeyedFunctions};
+pub(crate) use functions::{Bounds, KeyedFunctions, KeyedRows};
 pub(crate) use table::KeyTable;

@@ -11,6 +11,7 @@
 //! a sequence of rows and watermarks depends on the rows alone.
 
 mod asof;
+mod count;
 mod join;
 mod join_keys;
 mod joined_rows;
@@ -19,28 +20,43 @@ mod over;
 mod reorder;
 mod rows;
 mod session;
+mod slots;
 mod snapshot;
+mod state_window;
+#[cfg(test)]
+mod tests;
 
 use arrow::datatypes::SchemaRef;
-use thermocline_sql::{OrderedOperator as Kind, OrderedShape};
+use datafusion::common::DFSchema;
+use thermocline_sql::{KeyedWindow, KeyedWindowFunction, OrderedOperator as Kind, OrderedShape};
 
 use crate::error::Result;
 use crate::query::without_row;
 use crate::stage::Stage;
 
 pub(crate) use operator::OrderedOperator;
-pub(crate) use reorder::{Run, merge_runs};
+pub(crate) use reorder::{Run, merge_runs, tidy_runs};
 pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
 
 /// The operator of a shape, over what these stages make of its inputs.
 pub(crate) fn operator(shape: &OrderedShape, inputs: &[Stage]) -> Result<Box<dyn OrderedOperator>> {
     Ok(match &shape.operator {
+        Kind::Window(window) => window_operator(window, inputs[0].df_schema())?,
         Kind::Over(shape) => Box::new(over::Over::try_new(shape, inputs[0].df_schema())?),
-        Kind::Session { gap_us, aggregate } => {
-            Box::new(session::Session::try_new(*gap_us, aggregate, inputs[0].df_schema())?)
-        }
         Kind::Join(join) => Box::new(join::Join::try_new(join, both(inputs))?),
         Kind::AsOfJoin(join) => Box::new(asof::AsOf::try_new(join, both(inputs))?),
+    })
+}
+
+/// The operator of windows that rows make, over rows of this schema.
+pub(crate) fn window_operator(window: &KeyedWindow, schema: &DFSchema) -> Result<Box<dyn OrderedOperator>> {
+    let KeyedWindow { function, aggregate } = window;
+    Ok(match function {
+        KeyedWindowFunction::Session { gap_us } => Box::new(session::Session::try_new(*gap_us, aggregate, schema)?),
+        KeyedWindowFunction::Count { rows, slide } => {
+            Box::new(count::CountWindow::try_new(*rows, *slide, aggregate, schema)?)
+        }
+        KeyedWindowFunction::State { mark } => Box::new(state_window::StateWindow::try_new(mark, aggregate, schema)?),
     })
 }
 

@@ -29,7 +29,7 @@ pub(crate) trait OrderedOperator: Debug + Send {
     /// All rows before the watermark have come: what is complete by that, in a fixed order.
     fn advance(&mut self, watermark_us: i64) -> Result<Vec<RecordBatch>>;
 
-    /// The watermark that would complete everything it holds, if it holds anything.
+    /// The watermark that would complete everything it holds; `None` where it holds nothing that time completes.
     fn horizon_us(&self) -> Option<i64>;
 
     /// Columns of each table of its state.

@@ -1,11 +1,17 @@
 //! Rows that wait for the watermark, sorted; and the merge of those that it has passed.
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{interleave_record_batch, take_record_batch};
+use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::operator::OrderedRows;
 use crate::error::Result;
+
+/// Runs of a partition above which small ones are joined.
+const MANY_RUNS: usize = 64;
+
+/// Rows of runs that are joined, at most.
+const JOINED_ROWS: usize = 8_192;
 
 /// Rows of one partition sorted by event time; rows of one time stand in offset order.
 #[derive(Debug, Clone)]
@@ -53,12 +59,51 @@ impl Run {
         self.rows.get_array_memory_size() + self.times_us.capacity() * size_of::<i64>()
     }
 
+    /// The rows that still wait in memory of their own.
+    fn shrunk(self) -> Result<Self> {
+        if self.start == 0 {
+            return Ok(self);
+        }
+        let left = UInt32Array::from_iter_values(self.start as u32..self.times_us.len() as u32);
+        let rows = take_record_batch(&self.rows, &left)?;
+        Ok(Self { times_us: self.times_us[self.start..].to_vec(), rows, start: 0 })
+    }
+
+    /// The rows of two runs that wait; those of `other` come after these in offset order.
+    fn joined(&self, other: &Self) -> Result<Self> {
+        let ((times, rows), (other_times, other_rows)) = (self.waiting(), other.waiting());
+        let rows = concat_batches(&self.rows.schema(), [&rows, &other_rows])?;
+        let joined = Self::sorted([times, other_times].concat(), rows)?;
+        Ok(joined.expect("runs that wait have rows"))
+    }
+
     /// Gives away the rows before the watermark.
     fn take_before(&mut self, watermark_us: i64) -> std::ops::Range<usize> {
         let start = self.start;
         self.start += self.times_us[start..].partition_point(|time_us| *time_us < watermark_us);
         start..self.start
     }
+}
+
+/// Forgets runs that were given away, and rows that were where they are the most of a run; joins small runs when there are
+/// many. So rows from the far future cost no more than themselves, in however many batches they came.
+pub(crate) fn tidy_runs(runs: &mut Vec<Run>) -> Result<()> {
+    runs.retain(|run| run.len() > 0);
+    let is_spent = |run: &Run| run.start > run.len();
+    if runs.len() <= MANY_RUNS && !runs.iter().any(is_spent) {
+        return Ok(());
+    }
+    let join = runs.len() > MANY_RUNS;
+    let mut tidy: Vec<Run> = Vec::with_capacity(runs.len());
+    for run in runs.drain(..) {
+        match tidy.last_mut() {
+            Some(last) if join && last.len() + run.len() <= JOINED_ROWS => *last = last.joined(&run)?,
+            _ if is_spent(&run) => tidy.push(run.shrunk()?),
+            _ => tidy.push(run),
+        }
+    }
+    *runs = tidy;
+    Ok(())
 }
 
 /// Takes the rows before the watermark out of `runs[input]`, which stand in the order of (partition, offset), and merges
@@ -149,5 +194,24 @@ mod tests {
         assert_eq!(merged(&mut runs, 5), [(3, 0, 2), (3, 0, 4), (3, 1, 6), (4, 1, 7)]);
         assert_eq!(merged(&mut runs, 5), []);
         assert_eq!(merged(&mut runs, 100), [(5, 0, 1), (5, 0, 3), (9, 0, 5)]);
+    }
+
+    #[test]
+    fn rows_from_the_far_future_hold_nothing_but_themselves() {
+        let far = |n: i64| 1_000_000 - n % 3;
+        let rows: Vec<Vec<(i64, i64)>> =
+            (0..300).map(|n| (0..100).map(|i| (n + i, 0)).chain([(far(n), n)]).collect()).collect();
+        let mut runs = Vec::new();
+        let mut expected: Vec<(i64, u8, i64)> = (0..300).map(|n| (far(n), 0, n)).collect();
+        expected.sort_by_key(|(time_us, _, _)| *time_us);
+        for (n, rows) in (0..).zip(&rows) {
+            runs.push(run(rows));
+            merge_runs(&mut [runs.iter_mut().collect()], &[schema()], n + 100).unwrap();
+            tidy_runs(&mut runs).unwrap();
+            assert!(runs.len() <= MANY_RUNS, "{}", runs.len());
+        }
+        let bytes: usize = runs.iter().map(Run::bytes).sum();
+        assert!(bytes < 20_000, "{bytes} bytes of 300 rows");
+        assert_eq!(merged(&mut [runs], i64::MAX), expected);
     }
 }

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::late::late_rows;
 use crate::ordered::{
-    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, write_state,
+    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, tidy_runs, write_state,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -243,6 +243,7 @@ impl OrderedQuery {
         }
         // A decision may have moved the watermark further than the rows of one partition show.
         self.advance(progress.closed_us, false).await?;
+        self.hold_watermarks(progress.closed_us);
         Ok(())
     }
 
@@ -252,6 +253,19 @@ impl OrderedQuery {
         let behind_us = self.combined_us();
         let catches_up = |p: &OrderedPartition| p.watermark_us() == behind_us && p.lag(&self.log) > 0;
         self.partitions().any(catches_up).then_some((behind_us.saturating_add(1), WAITING_ROWS))
+    }
+
+    /// Moves the watermark of every partition to at least that of the operator, which takes no row before it. Where it is
+    /// behind, rows or decisions that had moved it are gone: retention removed them, or another text forgot them.
+    fn hold_watermarks(&mut self, watermark_us: i64) {
+        for input in &mut self.inputs {
+            for partition in input.partitions.iter_mut().flatten() {
+                if partition.watermark_us() < watermark_us {
+                    let decision = partition.decide(watermark_us);
+                    input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
+                }
+            }
+        }
     }
 
     /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
@@ -265,7 +279,8 @@ impl OrderedQuery {
         let mut stops = until.into_iter().flatten();
         for (n, input) in self.inputs.iter_mut().enumerate() {
             for slot in &mut input.partitions {
-                let stop = stops.next().copied();
+                // A partition that the progress does not know was not read.
+                let stop = until.map(|_| stops.next().copied().unwrap_or(0));
                 if slot.as_ref().is_some_and(is_paused) {
                     continue;
                 }
@@ -340,7 +355,7 @@ impl OrderedQuery {
             self.operator.update(&rows)?;
         }
         for partition in self.inputs.iter_mut().flat_map(Input::partitions_mut) {
-            partition.runs().retain(|run| run.len() > 0);
+            tidy_runs(partition.runs())?;
         }
         let emitted = self.operator.advance(watermark_us)?;
         self.watermark_us = watermark_us;
@@ -413,16 +428,7 @@ impl OrderedQuery {
         self.advance(all_rows_us, true).await?;
         let end_us = self.operator.horizon_us().unwrap_or(all_rows_us).max(all_rows_us);
         self.advance(end_us, true).await?;
-        if end_us > NO_WATERMARK {
-            for input in &mut self.inputs {
-                for partition in input.partitions.iter_mut().flatten() {
-                    if partition.watermark_us() < end_us {
-                        let decision = partition.decide(end_us);
-                        input.ledger.store_decision(partition.partition(), decision, &mut self.commit);
-                    }
-                }
-            }
-        }
+        self.hold_watermarks(end_us);
         self.store(control).await.map(|_| ())
     }
 

@@ -139,24 +139,26 @@ impl OrderedPartition {
 
     /// Reads and sorts the next rows, not past `until` where one is given.
     pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<OrderedStep> {
-        self.apply_decisions();
-        let mut limit = STEP_ROWS;
-        for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
-            limit = limit.min(stop.saturating_sub(self.next_offset));
-        }
-        if limit == 0 {
-            return Ok(OrderedStep::default());
-        }
-        let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else {
-            return Ok(OrderedStep::default());
+        let rows = loop {
+            self.apply_decisions();
+            let mut limit = STEP_ROWS;
+            for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
+                limit = limit.min(stop.saturating_sub(self.next_offset));
+            }
+            let rows = match limit {
+                0 => None,
+                limit => self.reader.next(limit as usize, &mut self.stage).await?,
+            };
+            match rows {
+                None => return Ok(OrderedStep::default()),
+                Some(rows) if rows.start_offset == self.next_offset => break rows,
+                // Retention removed rows. What was read may reach past a stop: it is read again, up to there.
+                Some(rows) => {
+                    self.next_offset = rows.start_offset;
+                    self.reader.seek(rows.start_offset);
+                }
+            }
         };
-        // Later than asked for where retention removed rows.
-        self.next_offset = self.next_offset.max(rows.start_offset);
-        self.apply_decisions();
-        if until.is_some_and(|until| rows.start_offset >= until) {
-            self.reader.seek(rows.start_offset);
-            return Ok(OrderedStep::default());
-        }
         let count = rows.input.num_rows() as u64;
         let late = self.take(&rows)?;
         self.next_offset += count;

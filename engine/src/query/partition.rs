@@ -105,26 +105,29 @@ impl PartitionTask {
     /// A checkpoint is taken before the rows that follow it, not after those that lead to it: the windows that these
     /// closed are gone by then, so that what is cut does not depend on how the rows were cut into steps.
     pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<Step> {
-        self.apply_decisions();
-        let checkpoint = self.windows.checkpoint()?;
-        let next = self.next_offset();
-        let mut limit = self.step_rows.min(self.windows.rows_to_checkpoint());
-        let stops = until.into_iter().chain(self.decisions.front().map(|d| d.offset));
-        for stop in stops {
-            limit = limit.min(stop.saturating_sub(next));
-        }
-        let idle = Step { checkpoint, ..Step::default() };
-        if limit == 0 {
-            return Ok(idle);
-        }
-        let Some(rows) = self.reader.next(limit as usize, &mut self.stage).await? else { return Ok(idle) };
-        // Later than asked for where retention removed rows.
-        self.windows.skip_to(rows.start_offset);
-        self.apply_decisions();
-        if until.is_some_and(|until| rows.start_offset >= until) {
-            self.reader.seek(rows.start_offset);
-            return Ok(idle);
-        }
+        let mut checkpoint = None;
+        let rows = loop {
+            self.apply_decisions();
+            checkpoint = self.windows.checkpoint()?.or(checkpoint);
+            let next = self.next_offset();
+            let mut limit = self.step_rows.min(self.windows.rows_to_checkpoint());
+            for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
+                limit = limit.min(stop.saturating_sub(next));
+            }
+            let rows = match limit {
+                0 => None,
+                limit => self.reader.next(limit as usize, &mut self.stage).await?,
+            };
+            match rows {
+                None => return Ok(Step { checkpoint, ..Step::default() }),
+                Some(rows) if rows.start_offset == next => break rows,
+                // Retention removed rows. What was read may reach past a stop: it is read again, up to there.
+                Some(rows) => {
+                    self.windows.skip_to(rows.start_offset);
+                    self.reader.seek(rows.start_offset);
+                }
+            }
+        };
         let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
         let (evaluated, row_of, unevaluated) = evaluate(self.windows.aggregate(), &rows.output)?;
         let late = self.windows.update(times, &evaluated, &row_of)?;
@@ -141,7 +144,7 @@ impl PartitionTask {
         let failed = failed.map(|row| row.at(self.partition, rows.start_offset)).collect();
         self.apply_decisions();
         self.adapt_step();
-        Ok(Step { rows: count, late, failed, checkpoint: idle.checkpoint })
+        Ok(Step { rows: count, late, failed, checkpoint })
     }
 
     fn adapt_step(&mut self) {

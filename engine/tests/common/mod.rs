@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod crash_disk;
+pub mod duckdb;
 pub mod full_disk;
 
 use std::collections::HashMap;
@@ -176,7 +177,6 @@ impl Pipeline {
         durable_rows(&running.log, stream)
     }
 
-    /// Waits until every query has read everything, also what the others wrote; `Err` when one fails.
     /// Offset of the oldest row that is held, of a stream of one partition.
     pub async fn oldest(&mut self, stream: &str) -> u64 {
         let log = &self.start().await.log;
@@ -184,6 +184,7 @@ impl Pipeline {
         log.range(stream.id(), 0).unwrap().start
     }
 
+    /// Waits until every query has read everything, also what the others wrote; `Err` when one fails.
     pub async fn try_settle(&mut self) -> Result<(), String> {
         let Running { log, engine, reads } = self.running.as_ref().unwrap();
         // In the order rows flow: a query that has read all has also written all.
@@ -196,6 +197,12 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// Starts it and waits until every query has read everything.
+    pub async fn settle_started(&mut self) {
+        self.start().await;
+        self.settle().await;
     }
 
     pub async fn settle(&mut self) {

@@ -94,6 +94,7 @@ impl Checker {
             span: statement.span(stream.name.span),
             base_dir: base_dir(statement),
         };
+        self.event_times.insert(&name, definition.event_time.as_ref().map(|time| time.column));
         self.pipeline.streams.insert(name, definition);
     }
 

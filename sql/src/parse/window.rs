@@ -3,7 +3,7 @@
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use crate::lex::is_word;
-use crate::relation::{LATER_WINDOWS, WINDOWS};
+use crate::relation::WINDOWS;
 
 /// The tokens with the calls of window functions in plain SQL: `TABLE` before the input left out, and
 /// `TIME ZONE '…'` as the named argument `TIME_ZONE => '…'`.
@@ -17,9 +17,7 @@ fn word(token: Option<&TokenWithSpan>, expected: &str) -> bool {
 
 /// Whether the `n`th token opens the arguments of a window function.
 fn opens_window(tokens: &[TokenWithSpan], n: usize) -> bool {
-    tokens[n].token == Token::LParen
-        && n > 0
-        && WINDOWS.iter().chain(&LATER_WINDOWS).any(|window| word(tokens.get(n - 1), window))
+    tokens[n].token == Token::LParen && n > 0 && WINDOWS.iter().any(|window| word(tokens.get(n - 1), window))
 }
 
 /// Flink's `TUMBLE(TABLE readings, …)` and `TUMBLE(DATA => TABLE readings, …)`: the word says nothing, SQL stumbles on it.

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Extension, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, lit,
 };
 
-use super::ordered::{check_row_by_row_output, keyed_aggregate, not_row_by_row};
+use super::ordered::{check_row_by_row_output, keyed_window, mark, not_row_by_row};
 use super::over::{self, StreamTime};
 use super::{
     GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
@@ -22,7 +22,7 @@ pub const CLOSED_WINDOW: &str = "closed window";
 pub(super) type Result<T, E = ShapeError> = std::result::Result<T, E>;
 
 /// Output columns of a plan that are window columns: index → which of [`WINDOW_COLUMNS`].
-type WindowColumns = HashMap<usize, usize>;
+pub(super) type WindowColumns = HashMap<usize, usize>;
 
 impl QueryShape {
     /// The shape of a type-checked plan, not optimised yet. `is_stream` tells streams from reference tables, `event_time` where
@@ -60,7 +60,7 @@ impl QueryShape {
 }
 
 pub(super) struct Analysis<'a> {
-    is_stream: &'a dyn Fn(&str) -> bool,
+    pub(super) is_stream: &'a dyn Fn(&str) -> bool,
     pub(super) event_time: &'a dyn Fn(&str) -> Option<usize>,
 }
 
@@ -273,26 +273,30 @@ impl Analysis<'_> {
             }
         }
         let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
-        let input = without_window((*aggregate.input).clone()).map_err(|e| internal(&e))?;
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
         let aggregates = aggregate.aggr_expr.clone();
+        let input = (*aggregate.input).clone();
         Ok(match window.window {
             WindowFunction::Aligned(window) => {
+                let input = without_window(input, &|_| Ok(lit(epoch()))).map_err(|e| internal(&e))?;
                 QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
             }
-            WindowFunction::Session { gap_us } => {
-                check_row_by_row_output(&output, "SESSION")?;
-                let (plan, aggregate) = keyed_aggregate(input, group, aggregates).map_err(|e| internal(&e))?;
+            function => {
+                check_row_by_row_output(&output, function.name())?;
+                let input = without_window(input, &|window| mark(&window.window)).map_err(|e| internal(&e))?;
+                let carried = window_column(aggregate, &group).unalias();
+                let (plan, window) =
+                    keyed_window(input, &function, carried, None, group, aggregates).map_err(|e| internal(&e))?;
                 let inputs = vec![OrderedInput { stream, plan }];
-                let operator = OrderedOperator::Session { gap_us, aggregate };
+                let operator = OrderedOperator::Window(window);
                 QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output }))
             }
         })
     }
 
     /// Window columns of a plan below the aggregate, where they may only be passed through.
-    fn input_window_columns(&self, plan: &LogicalPlan) -> Result<WindowColumns> {
+    pub(super) fn input_window_columns(&self, plan: &LogicalPlan) -> Result<WindowColumns> {
         if !contains_window(plan) {
             return Ok(WindowColumns::new());
         }
@@ -390,11 +394,11 @@ fn own_window_columns(plan: &LogicalPlan) -> WindowColumns {
     (0..WINDOW_COLUMNS.len()).map(|kind| (first + kind, kind)).collect()
 }
 
-fn references_window(expr: &Expr, schema: &DFSchema, columns: &WindowColumns) -> bool {
+pub(super) fn references_window(expr: &Expr, schema: &DFSchema, columns: &WindowColumns) -> bool {
     expr.column_refs().into_iter().any(|c| schema.index_of_column(c).is_ok_and(|i| columns.contains_key(&i)))
 }
 
-fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<GroupColumn>> {
+pub(super) fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<GroupColumn>> {
     let schema = aggregate.input.schema();
     let mut group = Vec::with_capacity(aggregate.group_expr.len());
     for expr in &aggregate.group_expr {
@@ -423,22 +427,36 @@ fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> Result<Vec<G
     Ok(group)
 }
 
-/// The plan with its window function replaced by constant window columns: the engine knows a row's windows by itself.
-fn without_window(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+/// The plan with its window function replaced by window columns of a value that the engine can use, the same in all:
+/// which windows a row has, the engine knows by itself.
+pub(super) fn without_window(
+    plan: LogicalPlan,
+    value: &dyn Fn(&WindowNode) -> Result<Expr, DataFusionError>,
+) -> Result<LogicalPlan, DataFusionError> {
     plan.transform_up(|node| {
         let Some(window) = window_node(&node) else {
             return Ok(Transformed::no(node.recompute_schema()?));
         };
         let first = window_schema_start(&node);
+        let value = value(window)?;
         let mut exprs: Vec<Expr> = window.input.schema().columns().into_iter().map(Expr::Column).collect();
         for (qualifier, field) in node.schema().iter().skip(first) {
-            let epoch = lit(ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into())));
-            exprs.push(epoch.alias_qualified(qualifier.cloned(), field.name()));
+            exprs.push(value.clone().alias_qualified(qualifier.cloned(), field.name()));
         }
         let input = (*window.input).clone();
         Ok(Transformed::yes(LogicalPlanBuilder::from(input).project(exprs)?.build()?))
     })
     .data()
+}
+
+/// The expression of a window column among the grouping ones.
+pub(super) fn window_column(aggregate: &Aggregate, group: &[GroupColumn]) -> Expr {
+    let at = group.iter().position(|column| !matches!(column, GroupColumn::Key(_)));
+    aggregate.group_expr[at.expect("an aggregate by window has a window column")].clone()
+}
+
+pub(super) fn epoch() -> ScalarValue {
+    ScalarValue::TimestampMicrosecond(Some(0), Some("UTC".into()))
 }
 
 fn window_schema_start(node: &LogicalPlan) -> usize {
@@ -524,7 +542,7 @@ fn never_closes() -> ShapeError {
     }
 }
 
-fn window_in_expression(place: &str) -> ShapeError {
+pub(super) fn window_in_expression(place: &str) -> ShapeError {
     ShapeError {
         code: "TC0308",
         message: format!("a window column in {place}"),

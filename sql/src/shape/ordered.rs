@@ -1,19 +1,26 @@
 //! Parts of ordered queries: what the operator takes, what may run above it.
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DataFusionError};
+use datafusion::common::{Column, DataFusionError, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::{AggregateFunction, Alias};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit, when};
 
-use super::{GroupColumn, KeyedAggregate, ShapeError};
+use super::{GroupColumn, KeyedAggregate, KeyedWindow, KeyedWindowFunction, ShapeError, WindowFunction};
+use crate::nodes::KEYED_WINDOW_TIME;
 
 /// Cuts an aggregate off its input: a plan that gives each key, argument and filter as a column of its own, once, and
 /// the aggregate over those columns. Rows wait in order before they are aggregated: only what is needed should wait.
-pub(super) fn keyed_aggregate(
+///
+/// `carried` is what [`mark`] became in the input; `time`, where there is one, becomes the column
+/// [`KEYED_WINDOW_TIME`].
+pub(super) fn keyed_window(
     input: LogicalPlan,
+    function: &WindowFunction,
+    carried: Expr,
+    time: Option<Expr>,
     group: Vec<GroupColumn>,
     aggregates: Vec<Expr>,
-) -> Result<(LogicalPlan, KeyedAggregate), DataFusionError> {
+) -> Result<(LogicalPlan, KeyedWindow), DataFusionError> {
     let mut columns = Columns::default();
     let group = group
         .into_iter()
@@ -35,8 +42,28 @@ pub(super) fn keyed_aggregate(
             replaced.data()
         })
         .collect::<Result<_, _>>()?;
-    let plan = LogicalPlanBuilder::from(input).project(columns.exprs())?.build()?;
-    Ok((plan, KeyedAggregate { group, aggregates }))
+    let function = match function {
+        WindowFunction::Session { gap_us } => KeyedWindowFunction::Session { gap_us: *gap_us },
+        WindowFunction::Count { rows, slide } => KeyedWindowFunction::Count { rows: *rows, slide: *slide },
+        WindowFunction::State { .. } => KeyedWindowFunction::State { mark: columns.column(carried) },
+        WindowFunction::Aligned(window) => return internal_err!("{window} has no keyed windows"),
+    };
+    let mut exprs = columns.exprs();
+    exprs.extend(time.map(|time| time.alias(KEYED_WINDOW_TIME)));
+    let plan = LogicalPlanBuilder::from(input).project(exprs)?.build()?;
+    Ok((plan, KeyedWindow { function, aggregate: KeyedAggregate { group, aggregates } }))
+}
+
+/// What the input's window columns carry below the aggregate: for a state window, what the row does to it.
+pub(super) fn mark(window: &WindowFunction) -> Result<Expr, DataFusionError> {
+    let value = |mark: i64| lit(ScalarValue::TimestampMicrosecond(Some(mark), Some("UTC".into())));
+    let WindowFunction::State { start, end } = window else { return Ok(value(0)) };
+    let (start, end) = (start.as_ref(), end.as_ref());
+    let (starts, ends) = (KeyedWindowFunction::STARTS, KeyedWindowFunction::ENDS);
+    when(start.clone().and(end.clone()), value(starts + ends))
+        .when(start.clone(), value(starts))
+        .when(end.clone(), value(ends))
+        .otherwise(value(0))
 }
 
 /// Expressions that become columns `c0`, `c1`, …

@@ -7,11 +7,13 @@ use datafusion::catalog::memory::MemorySchemaProvider;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use futures::executor::block_on;
-use thermocline_sql::{SourceFile, plan_query, register_dialect, session_config, timestamp_type};
+use thermocline_sql::{EventTimes, SourceFile, plan_query, register_dialect, session_config, timestamp_type};
 
 fn session() -> SessionContext {
     let ctx = SessionContext::new_with_config(session_config());
-    register_dialect(&ctx);
+    let event_times = EventTimes::default();
+    event_times.insert("readings", Some(1));
+    register_dialect(&ctx, event_times);
     let schema = Arc::new(Schema::new(vec![
         Field::new("device_id", DataType::Utf8, false),
         Field::new("ts", timestamp_type(), false),
@@ -216,4 +218,34 @@ fn only_one_query_is_run() {
         let found = block_on(plan_query(&session(), sql)).unwrap_err();
         assert_eq!(found[0].code, "TC0801", "{sql}: {found:?}");
     }
+}
+
+#[test]
+fn windows_that_rows_make() {
+    insta::assert_snapshot!(planned("SELECT device_id, window_end, avg(temperature) FROM STATE_WINDOW(readings, temperature > 80, temperature < 70) WHERE device_id <> 'x' GROUP BY device_id, window_end"), @r#"
+    Projection: readings.device_id, readings.window_end, avg(readings.temperature)
+      KeyedWindow: STATE_WINDOW aggr=[[avg(c1)]]
+        Projection: readings.device_id AS c0, readings.temperature AS c1, get_field(readings.window_end, Utf8("mark")) AS c2, get_field(readings.window_end, Utf8("time")) AS __time
+          Filter: readings.device_id != Utf8("x")
+            Projection: readings.device_id, readings.ts, readings.temperature, named_struct(Utf8("time"), readings.ts, Utf8("mark"), CASE WHEN readings.temperature > CAST(Int64(80) AS Float64) AND readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(3, Some("UTC")) WHEN readings.temperature > CAST(Int64(80) AS Float64) THEN TimestampMicrosecond(1, Some("UTC")) WHEN readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(2, Some("UTC")) ELSE TimestampMicrosecond(0, Some("UTC")) END) AS window_start, named_struct(Utf8("time"), readings.ts, Utf8("mark"), CASE WHEN readings.temperature > CAST(Int64(80) AS Float64) AND readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(3, Some("UTC")) WHEN readings.temperature > CAST(Int64(80) AS Float64) THEN TimestampMicrosecond(1, Some("UTC")) WHEN readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(2, Some("UTC")) ELSE TimestampMicrosecond(0, Some("UTC")) END) AS window_end, named_struct(Utf8("time"), readings.ts, Utf8("mark"), CASE WHEN readings.temperature > CAST(Int64(80) AS Float64) AND readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(3, Some("UTC")) WHEN readings.temperature > CAST(Int64(80) AS Float64) THEN TimestampMicrosecond(1, Some("UTC")) WHEN readings.temperature < CAST(Int64(70) AS Float64) THEN TimestampMicrosecond(2, Some("UTC")) ELSE TimestampMicrosecond(0, Some("UTC")) END) AS window_time
+              TableScan: readings
+    "#);
+    insta::assert_snapshot!(planned("SELECT * FROM SESSION(readings, ts, INTERVAL '5 seconds')"), @r#"
+    error[TC0316]: the windows of this function depend on other rows, so a row by itself has none
+     --> query:1:15
+      |
+    1 | SELECT * FROM SESSION(readings, ts, INTERVAL '5 seconds')
+      |               ^^^^^^^
+      = help: aggregate over them: GROUP BY a key, window_start, window_end
+    "#);
+    insta::assert_snapshot!(planned("SELECT count(*) FROM (SELECT * FROM COUNT_WINDOW(readings, 5) LIMIT 3) GROUP BY window_end"), @r#"
+    error[TC0308]: between this window and the aggregate over it stands more than WHERE, columns and joins
+     --> query:1:37
+      |
+    1 | SELECT count(*) FROM (SELECT * FROM COUNT_WINDOW(readings, 5) LIMIT 3) GROUP BY window_end
+      |                                     ^^^^^^^^^^^^
+      = help: aggregate the window in a subquery, and go on above it
+    "#);
+    let explained = planned("EXPLAIN SELECT count(*) FROM COUNT_WINDOW(readings, 5) GROUP BY window_end");
+    assert!(explained.contains("KeyedWindow: COUNT_WINDOW 5 rows"), "{explained}");
 }

@@ -3,18 +3,6 @@
 use super::found;
 
 #[test]
-fn later_windows() {
-    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;"), @r#"
-    error[TC0901]: COUNT_WINDOW is not supported yet
-     --> p.sql:1:44
-      |
-    1 | INSERT INTO metrics SELECT window_end FROM COUNT_WINDOW(readings, 10) GROUP BY window_start, window_end;
-      |                                            ^^^^^^^^^^^^
-      = help: TUMBLE, HOP, CUMULATE and SESSION are
-    "#);
-}
-
-#[test]
 fn later_statements() {
     insta::assert_snapshot!(found(r"CREATE MATERIALIZED VIEW v AS SELECT * FROM readings;
 CREATE ALERT a TO oncall RAISE WHEN NO DATA FOR INTERVAL '5 minutes' AS SELECT * FROM readings;

@@ -1,0 +1,159 @@
+//! What the windows that rows make share, `SESSION`, `COUNT_WINDOW` and `STATE_WINDOW`: keys of rows, a slot of accumulators
+//! for each open window, rows of ended ones, tables of open ones.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use thermocline_sql::KeyedAggregate;
+
+use crate::error::Result;
+use crate::keyed::{Accumulators, Bounds, KeyTable, KeyedFunctions, KeyedRows};
+
+/// Windows that are emitted as one batch, at most.
+pub(super) const BATCH_ROWS: usize = 8_192;
+
+/// Keys, and the accumulators of their open windows.
+#[derive(Debug)]
+pub(super) struct WindowSlots {
+    functions: KeyedFunctions,
+    pub(super) keys: KeyTable,
+    accumulators: Accumulators,
+}
+
+/// A window that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) key: u32,
+    pub(super) slot: u32,
+    pub(super) start_us: i64,
+    pub(super) end_us: i64,
+}
+
+/// Rows of a table of open windows.
+#[derive(Debug)]
+pub(super) struct Restored {
+    /// The key's number.
+    pub(super) keys: Vec<u32>,
+    /// The operator's own columns.
+    pub(super) own: Vec<Vec<i64>>,
+}
+
+impl WindowSlots {
+    pub(super) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
+        let functions = KeyedFunctions::try_new(aggregate, input_schema)?;
+        let keys = KeyTable::new(functions.key_schema())?;
+        let accumulators = functions.accumulators()?;
+        Ok(Self { functions, keys, accumulators })
+    }
+
+    /// Evaluates rows; the number of each row's key.
+    pub(super) fn evaluate(&mut self, rows: &RecordBatch) -> Result<(KeyedRows, Vec<u32>)> {
+        let evaluated = self.functions.evaluate(rows)?;
+        let mut numbers = Vec::new();
+        self.keys.intern(rows.num_rows(), &evaluated.keys, &mut numbers)?;
+        Ok((evaluated, numbers))
+    }
+
+    /// A slot for a new window.
+    pub(super) fn allocate(&mut self) -> u32 {
+        self.accumulators.allocate()
+    }
+
+    /// Adds rows in their order, each to the slot of its window.
+    pub(super) fn update(&mut self, rows: &KeyedRows, slots: &[u32]) -> Result<()> {
+        Ok(self.accumulators.update(&rows.arguments, &rows.filters, slots)?)
+    }
+
+    /// Adds the rows of these indices, each to a slot; one that is in several windows stands several times.
+    pub(super) fn update_at(&mut self, rows: &KeyedRows, indices: &[u32], slots: &[u32]) -> Result<()> {
+        let Some(first) = indices.first() else { return Ok(()) };
+        let rows = match indices.windows(2).all(|two| two[0] + 1 == two[1]) {
+            true => rows.slice(*first as usize, indices.len()),
+            false => rows.take(&UInt32Array::from_iter_values(indices.iter().copied()))?,
+        };
+        self.update(&rows, slots)
+    }
+
+    /// Ended windows as rows, in their order; their slots are free after it.
+    pub(super) fn emit(&mut self, ended: &[Ended]) -> Result<RecordBatch> {
+        let bounds: Vec<Bounds> = ended.iter().map(|e| Bounds { start_us: e.start_us, end_us: e.end_us }).collect();
+        let slots: Vec<u32> = ended.iter().map(|e| e.slot).collect();
+        let keys = self.keys.columns(ended.iter().map(|e| e.key))?;
+        let results = self.accumulators.take(&slots)?;
+        Ok(self.functions.output(&bounds, &keys, results)?)
+    }
+
+    /// Columns of a table of open windows: the key's, the operator's own, the accumulators'.
+    pub(super) fn window_schema(&self, own: &[&str]) -> Result<SchemaRef> {
+        let mut fields = self.key_fields(own);
+        fields.extend(self.functions.state_fields()?.into_iter().map(Arc::new));
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// Columns of a table of keys: the key's, the operator's own.
+    pub(super) fn key_schema(&self, own: &[&str]) -> SchemaRef {
+        Arc::new(Schema::new(self.key_fields(own)))
+    }
+
+    fn key_fields(&self, own: &[&str]) -> Vec<Arc<Field>> {
+        let own = own.iter().map(|name| Arc::new(Field::new(*name, DataType::Int64, false)));
+        self.functions.key_schema().fields().iter().cloned().chain(own).collect()
+    }
+
+    /// A table of open windows: of each the key's number, its slot and the operator's own values.
+    pub(super) fn windows<const N: usize>(
+        &mut self,
+        schema: &SchemaRef,
+        windows: &[(u32, u32, [i64; N])],
+    ) -> Result<RecordBatch> {
+        if windows.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+        }
+        let keys: Vec<(u32, [i64; N])> = windows.iter().map(|(key, _, own)| (*key, *own)).collect();
+        let slots: Vec<u32> = windows.iter().map(|(_, slot, _)| *slot).collect();
+        let mut columns = self.key_columns(&keys)?;
+        columns.extend(self.accumulators.state(&slots)?);
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+
+    /// A table of keys: of each its number and the operator's own values.
+    pub(super) fn keys<const N: usize>(&self, schema: &SchemaRef, keys: &[(u32, [i64; N])]) -> Result<RecordBatch> {
+        let columns = self.key_columns(keys)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+    }
+
+    fn key_columns<const N: usize>(&self, keys: &[(u32, [i64; N])]) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.keys.columns(keys.iter().map(|(key, _)| *key))?;
+        for at in 0..N {
+            columns.push(Arc::new(Int64Array::from_iter_values(keys.iter().map(|(_, own)| own[at]))));
+        }
+        Ok(columns)
+    }
+
+    /// The keys of a table that [`keys`](Self::keys) made, or [`windows`](Self::windows), with `own` columns.
+    pub(super) fn restore_keys(&mut self, table: &RecordBatch, own: usize) -> Result<Restored> {
+        let (keys, others) = table.columns().split_at(self.functions.key_schema().fields().len());
+        let own = others[..own].iter().map(|column| column.as_primitive::<Int64Type>().values().to_vec()).collect();
+        let mut numbers = Vec::new();
+        self.keys.intern(table.num_rows(), keys, &mut numbers)?;
+        // Without columns a key is interned even where there is no row.
+        numbers.truncate(table.num_rows());
+        Ok(Restored { keys: numbers, own })
+    }
+
+    /// The windows of a table that [`windows`](Self::windows) made with `own` columns, and the slot of each.
+    pub(super) fn restore_windows(&mut self, table: &RecordBatch, own: usize) -> Result<(Restored, Vec<u32>)> {
+        let restored = self.restore_keys(table, own)?;
+        let states = &table.columns()[self.functions.key_schema().fields().len() + own..];
+        let slots = self.accumulators.restore(table.num_rows(), states)?;
+        Ok((restored, slots))
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.bytes() + self.accumulators.bytes()
+    }
+}

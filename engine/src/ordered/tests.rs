@@ -1,0 +1,349 @@
+//! Operators by script: rows and watermarks go in, rows come out.
+//!
+//! ```text
+//!  readings 3 a 1.5     a row of a stream: its columns, `-` for NULL, times in seconds since 1970
+//!  watermark 5          what is emitted once the rows before second 5 have come
+//! ```
+//!
+//! A script is run as it stands, with a restart before each line, and with watermarks between all rows: the rows that come
+//! out are the same.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use thermocline_sql::{OrderedShape, QueryShape, SourceFile, check};
+
+use super::{OrderedOperator, Run, merge_runs, operator};
+use crate::stage::Stage;
+use crate::tables::Tables;
+
+const STREAMS: &str = "
+    CREATE STREAM readings (ts TIMESTAMP NOT NULL, device TEXT, v DOUBLE, WATERMARK FOR ts AS ts);
+    CREATE STREAM others (ts TIMESTAMP NOT NULL, device TEXT, v DOUBLE, WATERMARK FOR ts AS ts);
+    CREATE SINK out WITH (connector = 'blackhole');
+    INSERT INTO out ";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    AsWritten,
+    Restarts,
+    EveryTime,
+}
+
+/// What the query makes of the script: each watermark, and the rows that are emitted with it.
+pub(super) async fn run(query: &str, script: &str) -> String {
+    let written = run_as(query, script, Mode::AsWritten).await;
+    let rows = |text: &str| text.lines().filter(|line| !line.starts_with("watermark")).collect::<Vec<_>>().join("\n");
+    for mode in [Mode::Restarts, Mode::EveryTime] {
+        assert_eq!(rows(&run_as(query, script, mode).await), rows(&written), "{mode:?}");
+    }
+    written
+}
+
+async fn run_as(query: &str, script: &str, mode: Mode) -> String {
+    let files = [SourceFile { path: PathBuf::from("test.sql"), text: format!("{STREAMS}{query};") }];
+    let checked = check(&files, &|_| None);
+    let found: Vec<String> = checked.diagnostics.iter().map(|d| d.render(&files)).collect();
+    let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{}", found.join("\n")));
+    let QueryShape::Ordered(shape) = &pipeline.queries[0].shape else { panic!("an ordered query") };
+    let mut session = Session::open(shape).await;
+    let mut shown = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if mode == Mode::Restarts {
+            session.restart();
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["watermark", seconds] => {
+                let watermark_us = micros(seconds);
+                if mode == Mode::EveryTime {
+                    for time_us in session.times_before(watermark_us) {
+                        session.advance(time_us + 1, &mut shown).await;
+                    }
+                }
+                writeln!(shown, "{line}").unwrap();
+                session.advance(watermark_us, &mut shown).await;
+            }
+            [stream, cells @ ..] => session.add(stream, &pipeline.streams[*stream].schema, cells).await,
+            [] => {}
+        }
+    }
+    shown
+}
+
+fn micros(seconds: &str) -> i64 {
+    (seconds.parse::<f64>().unwrap() * 1e6) as i64
+}
+
+struct Session<'a> {
+    shape: &'a OrderedShape,
+    inputs: Vec<Stage>,
+    output: Stage,
+    operator: Box<dyn OrderedOperator>,
+    runs: Vec<Vec<Run>>,
+}
+
+impl<'a> Session<'a> {
+    async fn open(shape: &'a OrderedShape) -> Self {
+        let tables = Arc::new(Tables::without_rows(std::iter::empty()));
+        let mut inputs = Vec::new();
+        for input in &shape.inputs {
+            inputs.push(Stage::over_stream(&input.plan, &input.stream, Arc::clone(&tables)).await.unwrap());
+        }
+        let output = Stage::over_placeholder(&shape.output, tables).await.unwrap();
+        let operator = operator(shape, &inputs).unwrap();
+        let runs = shape.inputs.iter().map(|_| Vec::new()).collect();
+        Self { shape, inputs, output, operator, runs }
+    }
+
+    fn schema(stage: &Stage) -> SchemaRef {
+        let fields = stage.schema().fields().clone();
+        Arc::new(Schema::new(fields[..fields.len() - 1].to_vec()))
+    }
+
+    async fn add(&mut self, stream: &str, schema: &SchemaRef, cells: &[&str]) {
+        let columns: Vec<ArrayRef> =
+            cells.iter().zip(schema.fields()).map(|(cell, f)| value(cell, f.data_type())).collect();
+        let time_us = micros(cells[0]);
+        for (n, input) in self.shape.inputs.iter().enumerate().filter(|(_, input)| input.stream == stream) {
+            assert_eq!(input.stream, stream);
+            let stage = &mut self.inputs[n];
+            let row: ArrayRef = Arc::new(arrow::array::UInt32Array::from(vec![0]));
+            let rows = stage.run(1, |i| columns.get(i).cloned().unwrap_or_else(|| Arc::clone(&row))).await.unwrap();
+            let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
+            let rows = rows.project(&columns).unwrap();
+            self.runs[n].extend(Run::sorted(vec![time_us; rows.num_rows()], rows).unwrap());
+        }
+    }
+
+    fn times_before(&self, watermark_us: i64) -> Vec<i64> {
+        let runs = self.runs.iter().flatten().filter(|run| run.len() > 0);
+        let mut times: Vec<i64> = runs.map(Run::last_us).filter(|time_us| *time_us < watermark_us).collect();
+        times.sort_unstable();
+        times
+    }
+
+    async fn advance(&mut self, watermark_us: i64, shown: &mut String) {
+        let schemas: Vec<SchemaRef> = self.inputs.iter().map(Self::schema).collect();
+        let mut runs: Vec<Vec<&mut Run>> = self.runs.iter_mut().map(|runs| runs.iter_mut().collect()).collect();
+        if let Some(rows) = merge_runs(&mut runs, &schemas, watermark_us).unwrap() {
+            self.operator.update(&rows).unwrap();
+        }
+        for rows in self.operator.advance(watermark_us).unwrap() {
+            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await.unwrap();
+            show(&rows, shown);
+        }
+    }
+
+    fn restart(&mut self) {
+        let state = self.operator.state().unwrap();
+        for (table, schema) in state.iter().zip(self.operator.state_schemas()) {
+            assert_eq!(&table.schema(), schema);
+        }
+        let mut fresh = operator(self.shape, &self.inputs).unwrap();
+        fresh.restore(&state).unwrap();
+        assert_eq!(fresh.horizon_us(), self.operator.horizon_us());
+        self.operator = fresh;
+    }
+}
+
+fn value(cell: &str, data_type: &DataType) -> ArrayRef {
+    let text = StringArray::from(vec![(cell != "-").then_some(cell)]);
+    match data_type {
+        DataType::Timestamp(..) => cast(&arrow::array::Int64Array::from(vec![micros(cell)]), data_type).unwrap(),
+        _ => cast(&text, data_type).unwrap(),
+    }
+}
+
+fn show(rows: &RecordBatch, shown: &mut String) {
+    let rows = concat_batches(&rows.schema(), [rows]).unwrap();
+    let options = FormatOptions::default().with_null("-").with_timestamp_tz_format(Some("%S%.f"));
+    let columns: Vec<_> = rows.columns().iter().map(|c| ArrayFormatter::try_new(c, &options).unwrap()).collect();
+    for row in 0..rows.num_rows() {
+        let cells: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
+        writeln!(shown, "  {}", cells.join(" ")).unwrap();
+    }
+}
+
+const DISORDER: &str = "
+    readings 3 a 3
+    readings 1 a 1
+    readings 2 b 10
+    readings 2 a 2
+    watermark 3
+    readings 3 a 4
+    readings 4 - 7
+    readings 9 a 5
+    watermark 5
+    readings 5 b 20
+    readings 6 a -
+    watermark 30
+    watermark 60
+";
+
+#[tokio::test]
+async fn sessions() {
+    let query = "SELECT device, window_start, window_end, count(*), sum(v)
+        FROM SESSION(readings, ts, INTERVAL '2 seconds') GROUP BY device, window_start, window_end";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+    watermark 5
+      b 02 04 1 10.0
+      a 01 05 4 10.0
+    watermark 30
+      - 04 06 1 7.0
+      b 05 07 1 20.0
+      a 06 08 1 -
+      a 09 11 1 5.0
+    watermark 60
+    "#);
+}
+
+#[tokio::test]
+async fn windows_of_three_rows() {
+    let query = "SELECT device, window_start, window_end, window_time, count(*), sum(v)
+        FROM COUNT_WINDOW(readings, 3) GROUP BY device, window_start, window_end, window_time";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+    watermark 5
+      a 01 03.000001 03 3 6.0
+    watermark 30
+      a 03 09.000001 09 3 9.0
+    watermark 60
+    "#);
+}
+
+#[tokio::test]
+async fn overlapping_windows_of_rows() {
+    let query = "SELECT device, window_start, window_end, count(*), sum(v), count(DISTINCT v)
+        FROM COUNT_WINDOW(readings, 3, 1) GROUP BY device, window_start, window_end";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+    watermark 5
+      a 01 03.000001 3 6.0 3
+      a 02 03.000001 3 9.0 3
+    watermark 30
+      a 03 06.000001 3 7.0 2
+      a 03 09.000001 3 9.0 2
+    watermark 60
+    "#);
+    let query = "SELECT window_start, window_end, count(v), sum(v)
+        FROM COUNT_WINDOW(readings, SIZE => 5, SLIDE => 2) GROUP BY window_start, window_end";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+    watermark 5
+      01 03.000001 5 20.0
+    watermark 30
+      02 05.000001 5 36.0
+      03 09.000001 4 36.0
+    watermark 60
+    "#);
+}
+
+#[tokio::test]
+async fn windows_of_rows_with_gaps() {
+    let query = "SELECT window_start, window_end, count(*), sum(v)
+        FROM COUNT_WINDOW(readings, 2, 3) GROUP BY window_start, window_end";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+      01 02.000001 2 11.0
+    watermark 5
+      03 03.000001 2 7.0
+    watermark 30
+      05 06.000001 2 20.0
+    watermark 60
+    "#);
+    let query = "SELECT device, window_start, window_end, count(*)
+        FROM COUNT_WINDOW(readings, 1, 2) GROUP BY device, window_start, window_end";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+      a 01 01.000001 1
+      b 02 02.000001 1
+    watermark 5
+      a 03 03.000001 1
+      - 04 04.000001 1
+    watermark 30
+      a 06 06.000001 1
+    watermark 60
+    "#);
+}
+
+/// From above 50 to below 40; a row that both starts and ends, one of NULL, one that ends nothing.
+const STATES: &str = "
+    readings 1 a 30
+    readings 2 a 60
+    readings 2 b 35
+    readings 3 a 45
+    readings 4 a -
+    readings 5 a 70
+    readings 5 b 55
+    watermark 6
+    readings 7 a 39
+    readings 7 b -
+    readings 6 a 41
+    readings 8 a 38
+    readings 9 a 51
+    readings 9 a 20
+    watermark 10
+    readings 11 c 99
+    readings 12 c 1
+    readings 13 c 1
+    watermark 14
+";
+
+#[tokio::test]
+async fn states() {
+    let query = "SELECT device, window_start, window_end, count(*), max(v)
+        FROM STATE_WINDOW(readings, v > 50, v < 40) GROUP BY device, window_start, window_end";
+    insta::assert_snapshot!(run(query, STATES).await, @r#"
+    watermark 6
+    watermark 10
+      a 02 07.000001 6 70.0
+      a 09 09.000001 2 51.0
+    watermark 14
+      c 11 12.000001 2 99.0
+    "#);
+}
+
+#[tokio::test]
+async fn a_row_for_which_both_conditions_hold_is_a_window_or_ends_one() {
+    let query = "SELECT device, window_start, window_end, count(*)
+        FROM STATE_WINDOW(readings, v > 50, v > 65 OR v IS NULL) GROUP BY device, window_start, window_end";
+    insta::assert_snapshot!(run(query, STATES).await, @r#"
+    watermark 6
+      a 02 04.000001 3
+      a 05 05.000001 1
+    watermark 10
+      b 05 07.000001 2
+    watermark 14
+      c 11 11.000001 1
+    "#);
+}
+
+/// Sketches and correlations too: neither batches nor stored states may show in the last bit.
+#[tokio::test]
+async fn functions_give_the_same_to_the_bit_however_their_rows_come() {
+    let mut script = String::new();
+    let mut state = 7_u64;
+    for n in 0..600 {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        writeln!(script, "readings {n} a {}", (state >> 33) as f64 / 1e7).unwrap();
+        if n % 90 == 89 {
+            writeln!(script, "watermark {n}").unwrap();
+        }
+    }
+    script += "watermark 1000";
+    let query =
+        "SELECT window_start, approx_percentile_cont(v, 0.9), approx_median(v), corr(v, sqrt(v)), covar_samp(v, v * v),
+            regr_slope(v, sqrt(v)), stddev(v), var_pop(v), sum(v), avg(v), median(v), count(DISTINCT v), bool_or(v > 3),
+            min(CAST(v AS REAL)) AS low, avg(CAST(v * 2 AS INT)) AS mean, sum(CAST(v * 3 AS DECIMAL(20, 3))) AS total,
+            length(string_agg(device, ',')), approx_distinct(device)
+        FROM COUNT_WINDOW(readings, 400, 100) GROUP BY window_start, window_end";
+    let shown = run(query, &script).await;
+    assert_eq!(shown.lines().filter(|line| !line.starts_with("watermark")).count(), 3, "{shown}");
+}
