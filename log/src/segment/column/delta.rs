@@ -7,22 +7,21 @@ const BLOCK: usize = 128;
 const MINIBLOCKS: usize = 4;
 const MINIBLOCK: usize = BLOCK / MINIBLOCKS;
 
-/// Appends `values`, sign-extended; `narrow` ones are of 32 bits, and so are their differences.
+/// Appends `values`; of `narrow` ones the lower 32 bits are the value, whatever its sign, and so are their differences.
 pub(super) fn encode(values: &[u64], narrow: bool, out: &mut Vec<u8>) {
+    let signed = |value: u64| if narrow { lower_half(value.cast_signed()) } else { value.cast_signed() };
     varint(BLOCK as u64, out);
     varint(MINIBLOCKS as u64, out);
     varint(values.len() as u64, out);
-    let first = values.first().map_or(0, |first| first.cast_signed());
+    let first = values.first().map_or(0, |first| signed(*first));
     zigzag(first, out);
     let mut before = first;
     for block in values.get(1..).unwrap_or_default().chunks(BLOCK) {
         let mut deltas = [0_i64; BLOCK];
         for (delta, value) in deltas.iter_mut().zip(block) {
-            let value = value.cast_signed();
+            let value = signed(*value);
             let exact = value.wrapping_sub(before);
-            #[expect(clippy::cast_possible_truncation, reason = "narrow values wrap at 32 bits")]
-            let wrapped = i64::from(exact as i32);
-            *delta = if narrow { wrapped } else { exact };
+            *delta = if narrow { lower_half(exact) } else { exact };
             before = value;
         }
         let deltas = &mut deltas[..block.len()];
@@ -41,6 +40,13 @@ pub(super) fn encode(values: &[u64], narrow: bool, out: &mut Vec<u8>) {
             pack(above[n * MINIBLOCK..][..MINIBLOCK].iter().copied(), *width, out);
         }
     }
+}
+
+/// The lower 32 bits as a number with a sign.
+fn lower_half(value: i64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "narrow values wrap at 32 bits")]
+    let lower = value as i32;
+    i64::from(lower)
 }
 
 fn zigzag(value: i64, out: &mut Vec<u8>) {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{
+    ArrayRef, BinaryArray, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array, RecordBatch, UInt32Array,
+};
 use arrow::array::{StringArray, TimestampMicrosecondArray, UInt64Array};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -157,6 +159,9 @@ fn the_encoding_is_the_one_that_pays() {
     assert_eq!(encodings(counter), [Encoding::DELTA_BINARY_PACKED]);
     let integers = Int32Array::from_iter((0..100_000).map(|row| (row % 9 > 0).then_some(random(row) as i32)));
     assert_eq!(encodings(Arc::new(integers)), [Encoding::DELTA_BINARY_PACKED]);
+    // Beyond what fits 32 bits with a sign.
+    let unsigned = UInt32Array::from_iter_values((0..100_000).map(|row| u32::MAX - random(row) as u32 / 3));
+    assert_eq!(encodings(Arc::new(unsigned)), [Encoding::DELTA_BINARY_PACKED]);
     let times = TimestampMicrosecondArray::from_iter_values((0..70_000).map(|row| row * 1000));
     assert_eq!(encodings(Arc::new(times)), [Encoding::DELTA_BINARY_PACKED]);
     let texts =
