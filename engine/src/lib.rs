@@ -21,6 +21,7 @@ mod order;
 mod ordered;
 mod query;
 mod session;
+mod snapshot_file;
 mod stage;
 mod tables;
 mod watermark;

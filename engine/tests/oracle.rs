@@ -8,12 +8,10 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use common::duckdb::{ask, same};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -322,45 +320,6 @@ for line in sys.stdin:
     print(json.dumps([[text(v) for v in row] for row in found]), flush=True)
 "#;
 
-fn python() -> PathBuf {
-    let default = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/thermocline/venv/bin/python");
-    std::env::var_os("THERMOCLINE_PYTHON").map_or_else(default, PathBuf::from)
-}
-
-fn duckdb(script: &str, requests: &[Value]) -> Vec<Vec<Value>> {
-    let mut process = Command::new(python())
-        .args(["-c", script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/install-test-tools", python().display()));
-    let mut input = process.stdin.take().unwrap();
-    let lines: Vec<String> = requests.iter().map(ToString::to_string).collect();
-    let writer = std::thread::spawn(move || {
-        for line in lines {
-            writeln!(input, "{line}").unwrap();
-        }
-    });
-    let output = process.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success(), "python with the module duckdb; run scripts/install-test-tools");
-    let answers = String::from_utf8(output.stdout).unwrap();
-    answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn same(found: &Value, expected: &Value) -> bool {
-    match (found, expected) {
-        (Value::Array(found), Value::Array(expected)) => {
-            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same(f, e))
-        }
-        (Value::Number(found), Value::Number(expected)) if found.is_f64() || expected.is_f64() => {
-            let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
-            (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
-        }
-        _ => found == expected,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
     let seeds: Vec<u64> = match std::env::var("THERMOCLINE_SEED") {
@@ -399,7 +358,7 @@ async fn windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
             assert_eq!(whole.late, late, "late rows, seed {seed}, {partitions} partitions");
         }
     }
-    let answers = duckdb(DUCKDB, &requests);
+    let answers = ask::<Vec<Value>>(DUCKDB, &requests);
     assert_eq!(answers.len(), checks.len());
     let mut windows = BTreeSet::new();
     for ((place, query, found), expected) in checks.iter().zip(&answers) {
@@ -463,7 +422,7 @@ async fn days_weeks_and_months_of_zones_agree_with_duckdb() {
     pipeline.append_batch("readings", RecordBatch::try_new(schema, vec![column]).unwrap()).await.unwrap();
     pipeline.finish_queries().await.unwrap();
     let log = pipeline.start().await.log.clone();
-    for (n, expected) in duckdb(DUCKDB_CALENDAR, &requests).into_iter().enumerate() {
+    for (n, expected) in ask::<Vec<Value>>(DUCKDB_CALENDAR, &requests).into_iter().enumerate() {
         let batches = read(&log, &log.stream(&format!("out{n}")).unwrap());
         let found: Vec<Value> = batches.iter().flat_map(cells).collect();
         assert_eq!(found, expected, "{} {}", requests[n]["zone"], requests[n]["unit"]);

@@ -9,15 +9,13 @@
 mod common;
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use common::duckdb::ask;
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -378,32 +376,6 @@ for line in sys.stdin:
     print(json.dumps([db.execute(query).fetchall() for query in request["queries"]]), flush=True)
 "#;
 
-fn python() -> PathBuf {
-    let default = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/thermocline/venv/bin/python");
-    std::env::var_os("THERMOCLINE_PYTHON").map_or_else(default, PathBuf::from)
-}
-
-fn duckdb(requests: &[Value]) -> Vec<Vec<Vec<Value>>> {
-    let mut process = Command::new(python())
-        .args(["-c", DUCKDB])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; run scripts/install-test-tools", python().display()));
-    let mut input = process.stdin.take().unwrap();
-    let lines: Vec<String> = requests.iter().map(ToString::to_string).collect();
-    let writer = std::thread::spawn(move || {
-        for line in lines {
-            writeln!(input, "{line}").unwrap();
-        }
-    });
-    let output = process.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success(), "python with the module duckdb; run scripts/install-test-tools");
-    let answers = String::from_utf8(output.stdout).unwrap();
-    answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn same(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (Value::Array(found), Value::Array(expected)) => {
@@ -445,7 +417,7 @@ async fn calls_agree_with_duckdb_whatever_the_batches_partitions_and_crashes() {
             checks.push((place, case, rows, whole));
         }
     }
-    let answers = duckdb(&requests);
+    let answers = ask::<Vec<Vec<Value>>>(DUCKDB, &requests);
     assert_eq!(answers.len(), checks.len());
     let mut emitted = 0;
     for ((place, case, rows, outcome), answers) in checks.iter().zip(&answers) {

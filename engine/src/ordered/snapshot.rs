@@ -1,30 +1,22 @@
 //! Snapshot files of ordered queries: where each partition stood, the rows that waited there, and the operator's state.
 //!
-//! ```text
-//!  magic "TCORDR" | version u16 | header length u32 | header (JSON) | tables (Arrow IPC streams) | crc32c of all before u32
-//! ```
-//!
-//! Integers are little-endian. The header lists the lengths of the tables: for each partition in order its waiting rows, a
-//! first column being their event times; then the operator's.
+//! The file is one of `snapshot_file.rs` with the magic "TCORDR"; its header lists the lengths of the tables: for each partition in
+//! order its waiting rows, a first column being their event times; then the operator's.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use thermocline_log::Log;
 
 use super::reorder::Run;
 use crate::error::{Error, Result};
+use crate::snapshot_file::{Format, Mismatch, append_table, broken, take_table};
 use crate::watermark::NO_WATERMARK;
 
-const MAGIC: &[u8; 6] = b"TCORDR";
-const VERSION: u16 = 1;
-const PREFIX_BYTES: usize = MAGIC.len() + size_of::<u16>() + size_of::<u32>();
-const CHECKSUM_BYTES: usize = size_of::<u32>();
+const FORMAT: Format = Format { magic: b"TCORDR", version: 1 };
 
 /// Where a partition stood.
 #[derive(Debug, Clone)]
@@ -97,27 +89,9 @@ fn encode(state: &OrderedState, schemas: &[SchemaRef]) -> Result<Vec<u8>> {
         let PartitionPosition { next_offset, watermark_us, .. } = *partition;
         partitions.push(PartitionHeader { next_offset, watermark_us, bytes });
     }
-    let operator = state.operator.iter().map(|table| append_table(table, &mut body)).collect::<Result<_>>()?;
+    let operator = state.operator.iter().map(|table| append_table(table, &mut body)).collect::<Result<_, _>>()?;
     let header = Header { watermark_us: state.watermark_us, partitions, operator };
-    let header = serde_json::to_vec(&header).expect("numbers and lists always serialise");
-    let mut bytes = Vec::with_capacity(PREFIX_BYTES + header.len() + body.len() + CHECKSUM_BYTES);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&header);
-    bytes.extend_from_slice(&body);
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    Ok(bytes)
-}
-
-fn append_table(table: &RecordBatch, body: &mut Vec<u8>) -> Result<usize> {
-    let before = body.len();
-    let mut writer = StreamWriter::try_new(&mut *body, &table.schema())?;
-    writer.write(table)?;
-    writer.finish()?;
-    drop(writer);
-    Ok(body.len() - before)
+    Ok(FORMAT.encode(&header, &body))
 }
 
 /// Event times and columns of rows that wait, in the order of their runs.
@@ -134,16 +108,14 @@ fn with_times(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(std::iter::once(time).chain(schema.fields().iter().cloned()).collect::<Vec<_>>()))
 }
 
-type Mismatch = (String, String);
-
 fn decode(bytes: &[u8], inputs: &[SchemaRef], operator: &[SchemaRef]) -> Result<Option<OrderedState>, Mismatch> {
-    let (header, mut body) = checked(bytes)?;
+    let (header, mut body): (Header, _) = FORMAT.decode(bytes)?;
     if header.partitions.len() != inputs.len() || header.operator.len() != operator.len() {
         return Ok(None);
     }
     let mut partitions = Vec::with_capacity(inputs.len());
     for (partition, schema) in header.partitions.iter().zip(inputs) {
-        let Some(table) = decode_table(&mut body, partition.bytes, &with_times(schema))? else { return Ok(None) };
+        let Some(table) = take_table(&mut body, partition.bytes, &with_times(schema))? else { return Ok(None) };
         let times = table.column(0).as_primitive::<Int64Type>().values().to_vec();
         let rows = RecordBatch::try_new(Arc::clone(schema), table.columns()[1..].to_vec()).map_err(broken)?;
         let run = Run::sorted(times, rows).map_err(|e| ("rows that can be sorted".to_owned(), e.to_string()))?;
@@ -155,51 +127,8 @@ fn decode(bytes: &[u8], inputs: &[SchemaRef], operator: &[SchemaRef]) -> Result<
     }
     let mut tables = Vec::with_capacity(operator.len());
     for (length, schema) in header.operator.iter().zip(operator) {
-        let Some(table) = decode_table(&mut body, *length, schema)? else { return Ok(None) };
+        let Some(table) = take_table(&mut body, *length, schema)? else { return Ok(None) };
         tables.push(table);
     }
     Ok(Some(OrderedState { watermark_us: header.watermark_us, partitions, operator: tables }))
-}
-
-/// The header and the tables' bytes, once the checksum is right.
-fn checked(bytes: &[u8]) -> Result<(Header, &[u8]), Mismatch> {
-    if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES || &bytes[..MAGIC.len()] != MAGIC {
-        return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
-    }
-    let version = u16::from_le_bytes([bytes[6], bytes[7]]);
-    if version != VERSION {
-        return Err((format!("format version {VERSION}"), format!("version {version}")));
-    }
-    let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
-    let stored = u32::from_le_bytes(checksum.try_into().expect("split off with its size"));
-    let computed = crc32c::crc32c(content);
-    if stored != computed {
-        return Err((format!("checksum {stored:08x}"), format!("{computed:08x}")));
-    }
-    let header_bytes = u32::from_le_bytes(content[8..PREFIX_BYTES].try_into().expect("four bytes")) as usize;
-    let Some((header, body)) = content[PREFIX_BYTES..].split_at_checked(header_bytes) else {
-        return Err((format!("a header of {header_bytes} bytes"), format!("{} bytes in all", content.len())));
-    };
-    let header = serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
-    Ok((header, body))
-}
-
-fn broken(error: arrow::error::ArrowError) -> Mismatch {
-    ("an arrow stream of one batch".to_owned(), error.to_string())
-}
-
-/// The next table; `None` when it has other types than `schema`.
-fn decode_table(body: &mut &[u8], length: usize, schema: &SchemaRef) -> Result<Option<RecordBatch>, Mismatch> {
-    let Some((stream, rest)) = body.split_at_checked(length) else {
-        return Err((format!("a table of {length} bytes"), format!("{} bytes left", body.len())));
-    };
-    *body = rest;
-    let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
-    let batch = reader.next().transpose().map_err(broken)?;
-    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
-    let types = |schema: &Schema| schema.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
-    if types(&batch.schema()) != types(schema) {
-        return Ok(None);
-    }
-    RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()).map(Some).map_err(broken)
 }

@@ -1,16 +1,7 @@
 //! Snapshot files: one partition's open panes at a checkpoint offset.
 //!
-//! ```text
-//!  magic "TCSNAP" | version u16 | header length u32 | header (JSON) | body (Arrow IPC streams) | crc32c of all before u32
-//! ```
-//!
-//! Integers are little-endian. The header lists the panes with the length of each one's IPC stream.
+//! The file is one of `snapshot_file.rs` with the magic "TCSNAP"; its header lists the panes with the length of each one's table.
 
-use std::sync::Arc;
-
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use thermocline_log::Log;
 
@@ -18,11 +9,9 @@ use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::operator::PartitionState;
 use crate::error::{Error, Result};
+use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
 
-const MAGIC: &[u8; 6] = b"TCSNAP";
-const VERSION: u16 = 1;
-const PREFIX_BYTES: usize = MAGIC.len() + size_of::<u16>() + size_of::<u32>();
-const CHECKSUM_BYTES: usize = size_of::<u32>();
+const FORMAT: Format = Format { magic: b"TCSNAP", version: 1 };
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -61,15 +50,12 @@ fn encode(state: &PartitionState) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     let mut panes = Vec::with_capacity(state.panes.len());
     for (key, rows) in &state.panes {
-        let before = body.len();
-        let mut writer = StreamWriter::try_new(&mut body, &rows.schema())?;
-        writer.write(rows)?;
-        writer.finish()?;
+        let bytes = append_table(rows, &mut body)?;
         panes.push(PaneHeader {
             start_us: key.start_us,
             first_end_us: key.first_end_us,
             on_time_end_us: key.is_late().then_some(key.on_time_end_us),
-            bytes: body.len() - before,
+            bytes,
         });
     }
     let header = Header {
@@ -78,48 +64,16 @@ fn encode(state: &PartitionState) -> Result<Vec<u8>> {
         watermark_us: state.watermark_us,
         panes,
     };
-    let header = serde_json::to_vec(&header).expect("numbers and lists always serialise");
-    let mut bytes = Vec::with_capacity(PREFIX_BYTES + header.len() + body.len() + CHECKSUM_BYTES);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&header);
-    bytes.extend_from_slice(&body);
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    Ok(bytes)
+    Ok(FORMAT.encode(&header, &body))
 }
 
-type Mismatch = (String, String);
-
 fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionState>, Mismatch> {
-    if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES || &bytes[..MAGIC.len()] != MAGIC {
-        return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
-    }
-    let version = u16::from_le_bytes([bytes[6], bytes[7]]);
-    if version != VERSION {
-        return Err((format!("format version {VERSION}"), format!("version {version}")));
-    }
-    let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
-    let stored = u32::from_le_bytes(checksum.try_into().expect("split off with its size"));
-    let computed = crc32c::crc32c(content);
-    if stored != computed {
-        return Err((format!("checksum {stored:08x}"), format!("{computed:08x}")));
-    }
-    let header_bytes = u32::from_le_bytes(content[8..PREFIX_BYTES].try_into().expect("four bytes")) as usize;
-    let Some((header, mut body)) = content[PREFIX_BYTES..].split_at_checked(header_bytes) else {
-        return Err((format!("a header of {header_bytes} bytes"), format!("{} bytes in all", content.len())));
-    };
-    let header: Header = serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
+    let (header, mut body): (Header, _) = FORMAT.decode(bytes)?;
     let mut panes = Vec::with_capacity(header.panes.len());
     for pane in header.panes {
-        let Some((stream, rest)) = body.split_at_checked(pane.bytes) else {
-            return Err((format!("a pane of {} bytes", pane.bytes), format!("{} bytes left", body.len())));
-        };
-        body = rest;
-        let PaneHeader { start_us, first_end_us, on_time_end_us, .. } = pane;
+        let PaneHeader { start_us, first_end_us, on_time_end_us, bytes } = pane;
         let key = PaneKey { start_us, first_end_us, on_time_end_us: on_time_end_us.unwrap_or(first_end_us) };
-        let Some(rows) = decode_pane(stream, aggregate)? else { return Ok(None) };
+        let Some(rows) = take_table(&mut body, bytes, aggregate.state_schema())? else { return Ok(None) };
         panes.push((key, rows));
     }
     Ok(Some(PartitionState {
@@ -128,20 +82,4 @@ fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionS
         watermark_us: header.watermark_us,
         panes,
     }))
-}
-
-fn decode_pane(stream: &[u8], aggregate: &WindowAggregate) -> Result<Option<RecordBatch>, Mismatch> {
-    let broken = |e: arrow::error::ArrowError| ("an arrow stream of one batch".to_owned(), e.to_string());
-    let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
-    let batch = reader.next().transpose().map_err(broken)?;
-    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
-    let expected = aggregate.state_schema();
-    if batch.schema().fields().iter().map(|f| f.data_type()).ne(expected.fields().iter().map(|f| f.data_type())) {
-        return Ok(None);
-    }
-    // A state without keys and functions has no columns, but a row.
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(expected), batch.columns().to_vec(), &options)
-        .map(Some)
-        .map_err(broken)
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// The seed of `THERMOCLINE_SEED`, or so many.
@@ -30,12 +31,18 @@ for line in sys.stdin:
 /// The rows that the script finds for each request; one process for all.
 pub fn answers(script: &str, requests: &[Value]) -> Vec<Vec<Value>> {
     let body: String = script.lines().map(|line| format!("    {line}\n")).collect();
-    let script =
-        format!("{PROLOGUE}{body}\n    print(json.dumps([[text(v) for v in row] for row in found]), flush=True)\n");
+    ask(
+        &format!("{PROLOGUE}{body}\n    print(json.dumps([[text(v) for v in row] for row in found]), flush=True)\n"),
+        requests,
+    )
+}
+
+/// The lines that a Python script prints for requests, a line each; one process for all.
+pub fn ask<T: DeserializeOwned>(script: &str, requests: &[Value]) -> Vec<T> {
     let default = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/thermocline/venv/bin/python");
     let python = std::env::var_os("THERMOCLINE_PYTHON").map_or_else(default, PathBuf::from);
     let mut process = Command::new(&python)
-        .args(["-c", &script])
+        .args(["-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,0 +1,105 @@
+//! What all snapshot files have in common.
+//!
+//! ```text
+//!  magic, 6 bytes | version u16 | header length u32 | header (JSON) | body (Arrow IPC streams) | crc32c of all before u32
+//! ```
+//!
+//! Integers are little-endian. A header says how long each stream of the body is.
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const MAGIC_BYTES: usize = 6;
+const PREFIX_BYTES: usize = MAGIC_BYTES + size_of::<u16>() + size_of::<u32>();
+const CHECKSUM_BYTES: usize = size_of::<u32>();
+
+/// What was expected, and what is there.
+pub(crate) type Mismatch = (String, String);
+
+/// A kind of snapshot file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Format {
+    pub(crate) magic: &'static [u8; MAGIC_BYTES],
+    pub(crate) version: u16,
+}
+
+impl Format {
+    /// The bytes of a file.
+    pub(crate) fn encode(self, header: &impl Serialize, body: &[u8]) -> Vec<u8> {
+        let header = serde_json::to_vec(header).expect("numbers and lists always serialise");
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + header.len() + body.len() + CHECKSUM_BYTES);
+        bytes.extend_from_slice(self.magic);
+        bytes.extend_from_slice(&self.version.to_le_bytes());
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(body);
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// The header and the body of a file, once the checksum is right.
+    pub(crate) fn decode<H: DeserializeOwned>(self, bytes: &[u8]) -> Result<(H, &[u8]), Mismatch> {
+        if bytes.len() < PREFIX_BYTES + CHECKSUM_BYTES || &bytes[..MAGIC_BYTES] != self.magic {
+            return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
+        }
+        let version = u16::from_le_bytes([bytes[6], bytes[7]]);
+        if version != self.version {
+            return Err((format!("format version {}", self.version), format!("version {version}")));
+        }
+        let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
+        let stored = u32::from_le_bytes(checksum.try_into().expect("split off with its size"));
+        let computed = crc32c::crc32c(content);
+        if stored != computed {
+            return Err((format!("checksum {stored:08x}"), format!("{computed:08x}")));
+        }
+        let header_bytes = u32::from_le_bytes(content[8..PREFIX_BYTES].try_into().expect("four bytes")) as usize;
+        let Some((header, body)) = content[PREFIX_BYTES..].split_at_checked(header_bytes) else {
+            return Err((format!("a header of {header_bytes} bytes"), format!("{} bytes in all", content.len())));
+        };
+        let header = serde_json::from_slice(header).map_err(|e| ("a snapshot header".to_owned(), e.to_string()))?;
+        Ok((header, body))
+    }
+}
+
+/// Appends a table to a body; returns its length there.
+pub(crate) fn append_table(table: &RecordBatch, body: &mut Vec<u8>) -> Result<usize, ArrowError> {
+    let before = body.len();
+    let mut writer = StreamWriter::try_new(&mut *body, &table.schema())?;
+    writer.write(table)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(body.len() - before)
+}
+
+/// Takes the next table, of `bytes`, off a body; `None` when it has other types than `schema`.
+pub(crate) fn take_table(body: &mut &[u8], bytes: usize, schema: &SchemaRef) -> Result<Option<RecordBatch>, Mismatch> {
+    let Some((stream, rest)) = body.split_at_checked(bytes) else {
+        return Err((format!("a table of {bytes} bytes"), format!("{} bytes left", body.len())));
+    };
+    *body = rest;
+    let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
+    let batch = reader.next().transpose().map_err(broken)?;
+    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
+    if types(&batch.schema()) != types(schema) {
+        return Ok(None);
+    }
+    // A table without columns may have rows: a state without keys and functions has one.
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let table = RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options);
+    table.map(Some).map_err(broken)
+}
+
+/// A table that is not what it should be.
+pub(crate) fn broken(error: ArrowError) -> Mismatch {
+    ("an arrow stream of one batch".to_owned(), error.to_string())
+}
+
+fn types(schema: &Schema) -> Vec<&arrow::datatypes::DataType> {
+    schema.fields().iter().map(|field| field.data_type()).collect()
+}
