@@ -491,7 +491,7 @@ async fn compile(query: ContinuousQuery<'_>, tables: &Arc<Tables>) -> Result<()>
         }
         QueryShape::Windowed(shape) => {
             let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(tables)).await?;
-            crate::window::WindowAggregate::try_new(shape, stage.df_schema())?;
+            crate::window::WindowAggregate::try_new(shape, stage.df_schema(), &[])?;
             Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
         }
         QueryShape::Ordered(shape) => {

@@ -37,6 +37,7 @@ pub use crate::check::{Checked, check};
 pub use crate::codes::{codes, explain};
 pub use crate::diagnostic::{Diagnostic, Severity};
 pub use crate::functions::in_time_order;
+pub use crate::lineage::stream_column;
 pub use crate::nodes::{
     KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
 };

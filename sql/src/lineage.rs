@@ -67,6 +67,15 @@ fn of_expr(expr: Option<&Expr>, input: &LogicalPlan) -> Origin {
     }
 }
 
+/// The column of `stream` that a plan's output column `index` is, unchanged, for every row; `None` where it is none.
+#[must_use]
+pub fn stream_column(plan: &LogicalPlan, index: usize, stream: &str) -> Option<usize> {
+    match origin(plan, index) {
+        Origin::Table { table, column } if table == stream => Some(column),
+        _ => None,
+    }
+}
+
 /// Calls `visit` with every window function of the plan, subqueries included.
 pub(crate) fn for_each_window(plan: &LogicalPlan, mut visit: impl FnMut(&WindowNode)) -> Result<()> {
     plan.apply_with_subqueries(|node| {

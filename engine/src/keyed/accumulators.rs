@@ -27,6 +27,15 @@ pub(crate) trait SlotAccumulator: Debug + Send {
     /// Puts states into empty slots.
     fn restore(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()>;
 
+    /// Adds the states of slots, in turn, to those of others, as if the rows of the first had come after those of the second.
+    fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()>;
+
+    /// Adds stored states to slots, as if their rows came now.
+    fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()>;
+
+    /// Makes slots empty.
+    fn clear(&mut self, slots: &[u32]);
+
     /// Bytes held.
     fn bytes(&self) -> usize;
 }
@@ -83,6 +92,29 @@ impl Accumulators {
         let results = self.functions.iter_mut().map(|function| function.take(slots)).collect::<Result<_>>()?;
         self.free.extend(slots);
         Ok(results)
+    }
+
+    /// Adds the states of slots, in turn, to those of others, as if the rows of the first had come after.
+    pub(crate) fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
+        self.functions.iter_mut().try_for_each(|function| function.combine(into, from))
+    }
+
+    /// Adds states that [`state`](Self::state) gave, here or elsewhere, to slots.
+    pub(crate) fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        let mut at = 0;
+        for (function, width) in self.functions.iter_mut().zip(&self.widths) {
+            function.merge(slots, &state[at..at + width])?;
+            at += width;
+        }
+        Ok(())
+    }
+
+    /// Frees slots.
+    pub(crate) fn release(&mut self, slots: &[u32]) {
+        for function in &mut self.functions {
+            function.clear(slots);
+        }
+        self.free.extend(slots);
     }
 
     /// The states of slots: each function's columns, one after the other.

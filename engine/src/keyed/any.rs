@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array, new_empty_array};
 use arrow::compute::take;
 use datafusion::error::Result;
 use datafusion::logical_expr::Accumulator;
@@ -74,11 +74,17 @@ impl SlotAccumulator for AnySlots {
 
     /// As for a window function: an accumulator may be evaluated after every row.
     fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        if slots.is_empty() {
+            return Ok(new_empty_array(self.function.field().data_type()));
+        }
         let results = slots.iter().map(|slot| self.with(*slot, |accumulator| accumulator.evaluate()));
         ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
     }
 
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        if slots.is_empty() {
+            return Ok(new_empty_array(self.function.field().data_type()));
+        }
         let results = slots.iter().map(|slot| match self.forget(*slot) {
             Some(mut accumulator) => accumulator.evaluate(),
             None => self.function.create_accumulator()?.evaluate(),
@@ -88,7 +94,11 @@ impl SlotAccumulator for AnySlots {
 
     /// Reading a state may empty an accumulator, so that each goes on from what was read, as after a restart.
     fn state(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); self.function.state_fields()?.len()];
+        let fields = self.function.state_fields()?;
+        if slots.is_empty() {
+            return Ok(fields.iter().map(|field| new_empty_array(field.data_type())).collect());
+        }
+        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); fields.len()];
         for slot in slots {
             let state = match self.forget(*slot) {
                 Some(mut accumulator) => accumulator.state()?,
@@ -109,6 +119,21 @@ impl SlotAccumulator for AnySlots {
             self.with(*slot, |accumulator| accumulator.merge_batch(&state))?;
         }
         Ok(())
+    }
+
+    fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
+        let state = self.state(from)?;
+        self.merge(into, &state)
+    }
+
+    fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        self.restore(slots, state)
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.forget(*slot);
+        }
     }
 
     fn bytes(&self) -> usize {

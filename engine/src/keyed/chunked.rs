@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_empty_array};
 use arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::logical_expr::Accumulator;
@@ -62,6 +62,35 @@ impl ChunkedSlots {
         Ok(accumulator)
     }
 
+    /// A row of the columns that `state` gave.
+    fn stored(&self, state: &[ArrayRef], row: usize) -> Result<Chunks> {
+        let (whole, lists) = (state[0].as_boolean(), state.len() - self.types.len());
+        let values = state[1..lists].iter().map(|column| ScalarValue::try_from_array(column, row));
+        let values = whole.value(row).then(|| values.collect::<Result<_>>()).transpose()?;
+        let list = |column: &ArrayRef| {
+            let list = column.as_list::<i32>().value(row);
+            (0..list.len()).map(|at| ScalarValue::try_from_array(&list, at)).collect::<Result<Vec<_>>>()
+        };
+        let rest = state[lists..].iter().map(list).collect::<Result<_>>()?;
+        Ok(Chunks { state: values, rest })
+    }
+
+    /// Adds all rows of another slot: both sides become one state.
+    fn add(&mut self, slot: u32, from: &Chunks) -> Result<()> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        if self.slots[slot as usize].is_empty() {
+            self.put(slot, from.clone());
+            return Ok(());
+        }
+        let mut into = self.accumulator(&self.slots[slot as usize])?;
+        into.merge_batch(&arrays(&self.accumulator(from)?.state()?)?)?;
+        let state = Some(into.state()?);
+        self.put(slot, Chunks { state, rest: Vec::new() });
+        Ok(())
+    }
+
     fn put(&mut self, slot: u32, chunks: Chunks) -> Chunks {
         self.bytes += chunks.bytes();
         let before = std::mem::replace(&mut self.slots[slot as usize], chunks);
@@ -71,6 +100,10 @@ impl ChunkedSlots {
 }
 
 impl Chunks {
+    fn is_empty(&self) -> bool {
+        self.state.is_none() && self.rest.first().is_none_or(Vec::is_empty)
+    }
+
     fn bytes(&self) -> usize {
         self.state.iter().chain(&self.rest).flatten().map(ScalarValue::size).sum()
     }
@@ -107,11 +140,17 @@ impl SlotAccumulator for ChunkedSlots {
     }
 
     fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        if slots.is_empty() {
+            return Ok(new_empty_array(self.function.field().data_type()));
+        }
         let results = slots.iter().map(|slot| self.accumulator(&self.slots[*slot as usize])?.evaluate());
         ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
     }
 
     fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+        if slots.is_empty() {
+            return Ok(new_empty_array(self.function.field().data_type()));
+        }
         let mut results = Vec::with_capacity(slots.len());
         for slot in slots {
             let chunks = self.put(*slot, Chunks::default());
@@ -125,8 +164,10 @@ impl SlotAccumulator for ChunkedSlots {
         // Where there is no state, one of no rows tells the types.
         let empty = self.function.create_accumulator()?.state()?;
         let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); 1 + empty.len() + self.types.len()];
-        for slot in slots {
-            let Chunks { state, rest } = &self.slots[*slot as usize];
+        let none = Chunks::default();
+        let held = slots.iter().map(|slot| &self.slots[*slot as usize]);
+        // One row more, so that there is one that tells the types; it is cut off again.
+        for Chunks { state, rest } in held.chain([&none]) {
             let lists = self.types.iter().enumerate().map(|(n, data_type)| {
                 ScalarValue::List(ScalarValue::new_list(rest.get(n).map_or(&[], Vec::as_slice), data_type, true))
             });
@@ -136,20 +177,35 @@ impl SlotAccumulator for ChunkedSlots {
                 column.push(value);
             }
         }
-        columns.into_iter().map(ScalarValue::iter_to_array).collect()
+        columns.into_iter().map(|column| Ok(ScalarValue::iter_to_array(column)?.slice(0, slots.len()))).collect()
+    }
+
+    fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
+        for (into, from) in into.iter().zip(from) {
+            let from = self.slots[*from as usize].clone();
+            self.add(*into, &from)?;
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        for (row, slot) in slots.iter().enumerate() {
+            let chunks = self.stored(state, row)?;
+            self.add(*slot, &chunks)?;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.put(*slot, Chunks::default());
+        }
     }
 
     fn restore(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
-        let (whole, lists) = (state[0].as_boolean(), state.len() - self.types.len());
         for (row, slot) in slots.iter().enumerate() {
-            let values = state[1..lists].iter().map(|column| ScalarValue::try_from_array(column, row));
-            let values = whole.value(row).then(|| values.collect::<Result<_>>()).transpose()?;
-            let list = |column: &ArrayRef| {
-                let list = column.as_list::<i32>().value(row);
-                (0..list.len()).map(|at| ScalarValue::try_from_array(&list, at)).collect::<Result<Vec<_>>>()
-            };
-            let rest = state[lists..].iter().map(list).collect::<Result<_>>()?;
-            self.put(*slot, Chunks { state: values, rest });
+            let chunks = self.stored(state, row)?;
+            self.put(*slot, chunks);
         }
         Ok(())
     }

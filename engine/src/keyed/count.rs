@@ -22,6 +22,12 @@ impl SlotAccumulator for Count {
     }
 
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, slots: &[u32]) -> Result<()> {
+        if filter.is_none() && arguments.iter().all(|argument| argument.logical_null_count() == 0) {
+            for slot in slots {
+                self.counts[*slot as usize] += 1;
+            }
+            return Ok(());
+        }
         let nulls: Vec<_> = arguments.iter().filter_map(|argument| argument.logical_nulls()).collect();
         for (row, slot) in slots.iter().enumerate() {
             let counts = nulls.iter().all(|nulls| nulls.is_valid(row)) && is_let_through(filter, row);
@@ -50,6 +56,26 @@ impl SlotAccumulator for Count {
             self.counts[*slot as usize] = *count;
         }
         Ok(())
+    }
+
+    fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
+        for (into, from) in into.iter().zip(from) {
+            self.counts[*into as usize] += self.counts[*from as usize];
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        for (slot, count) in slots.iter().zip(state[0].as_primitive::<Int64Type>().values()) {
+            self.counts[*slot as usize] += count;
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.counts[*slot as usize] = 0;
+        }
     }
 
     fn bytes(&self) -> usize {

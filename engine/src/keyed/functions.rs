@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array,
+};
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{DFSchema, not_impl_err};
 use datafusion::error::Result;
 use datafusion::execution::context::ExecutionProps;
@@ -23,11 +25,19 @@ use super::integer::IntegerSum;
 /// A compiled aggregate by key.
 #[derive(Debug)]
 pub(crate) struct KeyedFunctions {
-    keys: Vec<Arc<dyn PhysicalExpr>>,
+    keys: Vec<Key>,
     functions: Vec<Function>,
     columns: Vec<Column>,
     key_schema: SchemaRef,
     output_schema: SchemaRef,
+}
+
+/// Where a key comes from.
+#[derive(Debug)]
+enum Key {
+    Expr(Arc<dyn PhysicalExpr>),
+    /// From elsewhere than the rows that are evaluated.
+    Given,
 }
 
 #[derive(Debug)]
@@ -63,6 +73,11 @@ pub(crate) struct KeyedRows {
 }
 
 impl KeyedRows {
+    /// Puts in a key that does not come from the rows that were evaluated: its value for each of these.
+    pub(crate) fn give(&mut self, key: usize, values: ArrayRef) {
+        self.keys[key] = values;
+    }
+
     /// Some rows in a row.
     pub(crate) fn slice(&self, start: usize, len: usize) -> Self {
         let slices = |arrays: &[ArrayRef]| arrays.iter().map(|array| array.slice(start, len)).collect::<Vec<_>>();
@@ -91,6 +106,16 @@ impl KeyedRows {
 impl KeyedFunctions {
     /// Compiles an aggregate over rows of `input_schema`.
     pub(crate) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
+        Self::with_given_keys(aggregate, input_schema, &[])
+    }
+
+    /// Compiles an aggregate over rows of `input_schema`. Of each key `given` has the field where it does not come from those
+    /// rows, but is [given](KeyedRows::give); it may be shorter.
+    pub(crate) fn with_given_keys(
+        aggregate: &KeyedAggregate,
+        input_schema: &DFSchema,
+        given: &[Option<FieldRef>],
+    ) -> Result<Self> {
         let props = ExecutionProps::new();
         let planning = PhysicalPlanningContext::default();
         let (mut keys, mut columns, mut key_fields) = (Vec::new(), Vec::new(), Vec::new());
@@ -99,12 +124,17 @@ impl KeyedFunctions {
                 GroupColumn::WindowStart => Column::WindowStart,
                 GroupColumn::WindowEnd => Column::WindowEnd,
                 GroupColumn::WindowTime => Column::WindowTime,
+                GroupColumn::Key(_) if let Some(Some(field)) = given.get(keys.len()) => {
+                    key_fields.push(field.as_ref().clone().with_name(format!("group{i}")));
+                    keys.push(Key::Given);
+                    Column::Key(keys.len() - 1)
+                }
                 GroupColumn::Key(expr) => {
-                    let expr = create_physical_expr(expr, input_schema, &props, &planning)?;
+                    let expr = create_physical_expr(&expr.clone().unalias(), input_schema, &props, &planning)?;
                     let data_type = expr.data_type(input_schema.as_arrow())?;
                     let nullable = expr.nullable(input_schema.as_arrow())?;
                     key_fields.push(Field::new(format!("group{i}"), data_type, nullable));
-                    keys.push(expr);
+                    keys.push(Key::Expr(expr));
                     Column::Key(keys.len() - 1)
                 }
             });
@@ -159,16 +189,20 @@ impl KeyedFunctions {
         Ok(Accumulators::new(self.functions.iter().map(Function::accumulator).collect(), widths))
     }
 
-    /// Evaluates keys, arguments and filters over the rows.
+    /// Evaluates keys, arguments and filters over the rows; keys that are given are to be put in.
     pub(crate) fn evaluate(&self, rows: &RecordBatch) -> Result<KeyedRows> {
         let array = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(rows)?.into_array(rows.num_rows());
+        let key = |key: &Key| match key {
+            Key::Expr(expr) => array(expr),
+            Key::Given => Ok(new_null_array(&DataType::Null, rows.num_rows())),
+        };
         let filter = |f: &Function| {
             let filter = f.filter.as_ref().map(|filter| Ok(array(filter)?.as_boolean().clone()));
             filter.transpose()
         };
         let arguments = |f: &Function| f.arguments.iter().map(array).collect::<Result<Vec<_>>>();
         Ok(KeyedRows {
-            keys: self.keys.iter().map(array).collect::<Result<_>>()?,
+            keys: self.keys.iter().map(key).collect::<Result<_>>()?,
             arguments: self.functions.iter().map(arguments).collect::<Result<_>>()?,
             filters: self.functions.iter().map(filter).collect::<Result<_>>()?,
         })

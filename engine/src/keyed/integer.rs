@@ -14,6 +14,14 @@ pub(super) struct IntegerSum {
     sums: Vec<Option<i64>>,
 }
 
+impl IntegerSum {
+    fn add(&mut self, slot: u32, sum: Option<i64>) {
+        let Some(sum) = sum else { return };
+        let held = &mut self.sums[slot as usize];
+        *held = Some(held.unwrap_or(0).wrapping_add(sum));
+    }
+}
+
 impl SlotAccumulator for IntegerSum {
     fn grow(&mut self, slots: usize) {
         if slots > self.sums.len() {
@@ -48,6 +56,26 @@ impl SlotAccumulator for IntegerSum {
             self.sums[*slot as usize] = sum;
         }
         Ok(())
+    }
+
+    fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
+        for (into, from) in into.iter().zip(from) {
+            self.add(*into, self.sums[*from as usize]);
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
+        for (slot, sum) in slots.iter().zip(state[0].as_primitive::<Int64Type>()) {
+            self.add(*slot, sum);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, slots: &[u32]) {
+        for slot in slots {
+            self.sums[*slot as usize] = None;
+        }
     }
 
     fn bytes(&self) -> usize {

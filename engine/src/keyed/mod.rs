@@ -2,11 +2,12 @@
 //! groups end each at its own time.
 //!
 //! DataFusion's grouping gives back its first groups or all of them, and its accumulators are empty once they were
-//! evaluated; panes, which end as a whole, use it. What is here has the same results.
+//! evaluated. What is here has the same results, may be looked at at any time, and goes on from what was stored to the bit.
 
 mod accumulators;
 mod any;
 mod chunked;
+mod codes;
 mod count;
 mod float;
 mod functions;

@@ -11,9 +11,10 @@ use datafusion::error::DataFusionError;
 use thermocline_log::{Log, Stream};
 
 use crate::error::Result;
+use crate::keyed::KeyedRows;
 use crate::late::rows_at;
 use crate::stage::Stage;
-use crate::window::{Evaluated, WindowAggregate};
+use crate::window::WindowAggregate;
 
 /// Name of the stream that keeps the failed rows of a query.
 pub(crate) fn failed_stream_name(query: &str) -> String {
@@ -84,7 +85,7 @@ pub(crate) async fn run_stage(
 pub(crate) fn evaluate(
     aggregate: &WindowAggregate,
     output: &RecordBatch,
-) -> Result<(Evaluated, UInt32Array, Vec<FailedRow>)> {
+) -> Result<(KeyedRows, UInt32Array, Vec<FailedRow>)> {
     let row_of = |rows: &RecordBatch| rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().clone();
     let mut halves = Halves::of(output.num_rows());
     while let Some(range) = halves.next() {

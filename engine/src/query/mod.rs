@@ -1,6 +1,7 @@
 //! Continuous queries at run time: each reads its stream from a durable position, and commits what it emits together
 //! with how far it has read.
 
+mod committing;
 mod emit;
 mod failed;
 mod ordered;

@@ -1,6 +1,7 @@
 //! One partition of a windowed query: reads rows, runs the stage over them, hands them to the panes.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
@@ -8,11 +9,11 @@ use thermocline_log::{Log, Stream, StreamId};
 
 use super::failed::{FailedOffset, evaluate};
 use super::progress::Decision;
-use super::reader::StageReader;
+use super::reader::{StageReader, StageRows};
 use crate::error::Result;
 use crate::late::LateOffset;
 use crate::stage::Stage;
-use crate::window::{PartitionState, PartitionWindows};
+use crate::window::{GivenKeys, PartitionState, PartitionWindows};
 
 /// Rows of a partition that are processed at once, at first, at least and at most. A result does not depend on it; the
 /// memory of panes that a slow series opens in one step does.
@@ -30,12 +31,22 @@ pub(crate) struct PartitionTask {
     partition: u32,
     /// The open panes.
     pub(crate) windows: PartitionWindows,
-    stage: Stage,
+    input: Input,
     reader: StageReader,
-    time_column: usize,
     step_rows: u64,
     /// Decisions of an earlier life that are still ahead.
     decisions: VecDeque<Decision>,
+}
+
+/// What comes before the panes.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// Filters, projections, joins with tables.
+    pub(crate) stage: Stage,
+    /// Keys that go past it.
+    pub(crate) keys: Arc<GivenKeys>,
+    /// Column of the stream's event time.
+    pub(crate) time_column: usize,
 }
 
 /// What a step did.
@@ -53,24 +64,15 @@ impl PartitionTask {
         log: &Log,
         stream: &Stream,
         partition: u32,
-        time_column: usize,
+        input: Input,
         windows: PartitionWindows,
-        stage: Stage,
         decisions: Vec<Decision>,
     ) -> Result<Self> {
-        let reader = StageReader::new(log, stream, partition, windows.next_offset(), &stage, &[time_column])?;
+        let extra: Vec<usize> = input.keys.columns().chain([input.time_column]).collect();
+        let reader = StageReader::new(log, stream, partition, windows.next_offset(), &input.stage, &extra)?;
         let next = windows.next_offset();
         let decisions = decisions.into_iter().filter(|d| d.offset >= next).collect();
-        Ok(Self {
-            stream: stream.id(),
-            partition,
-            windows,
-            stage,
-            reader,
-            time_column,
-            step_rows: STEP_ROWS,
-            decisions,
-        })
+        Ok(Self { stream: stream.id(), partition, windows, input, reader, step_rows: STEP_ROWS, decisions })
     }
 
     /// Which partition.
@@ -101,50 +103,64 @@ impl PartitionTask {
     }
 
     /// Reads and processes the next rows, not past `until` where one is given.
-    ///
-    /// A checkpoint is taken before the rows that follow it, not after those that lead to it: the windows that these
-    /// closed are gone by then, so that what is cut does not depend on how the rows were cut into steps.
     pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<Step> {
-        let mut checkpoint = None;
-        let rows = loop {
+        let mut step = Step::default();
+        while step.rows < self.step_rows {
+            let Some(rows) = self.read(&mut step, until).await? else { break };
+            self.process(rows, &mut step)?;
             self.apply_decisions();
-            checkpoint = self.windows.checkpoint()?.or(checkpoint);
+        }
+        self.adapt_step();
+        Ok(step)
+    }
+
+    /// The next rows of a step, up to where something is due.
+    async fn read(&mut self, step: &mut Step, until: Option<u64>) -> Result<Option<StageRows>> {
+        loop {
+            self.apply_decisions();
+            if self.windows.rows_to_checkpoint() == 0 {
+                // Before the rows that follow it, not after those that lead to it: the windows that these closed are gone
+                // by then.
+                if step.rows > 0 {
+                    return Ok(None);
+                }
+                step.checkpoint = self.windows.checkpoint()?;
+            }
             let next = self.next_offset();
-            let mut limit = self.step_rows.min(self.windows.rows_to_checkpoint());
+            let mut limit = (self.step_rows - step.rows).min(self.windows.rows_to_checkpoint());
             for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
                 limit = limit.min(stop.saturating_sub(next));
             }
-            let rows = match limit {
-                0 => None,
-                limit => self.reader.next(limit as usize, &mut self.stage).await?,
-            };
-            match rows {
-                None => return Ok(Step { checkpoint, ..Step::default() }),
-                Some(rows) if rows.start_offset == next => break rows,
+            if limit == 0 {
+                return Ok(None);
+            }
+            match self.reader.next(limit as usize, &mut self.input.stage).await? {
+                None => return Ok(None),
+                Some(rows) if rows.start_offset == next => return Ok(Some(rows)),
                 // Retention removed rows. What was read may reach past a stop: it is read again, up to there.
                 Some(rows) => {
                     self.windows.skip_to(rows.start_offset);
                     self.reader.seek(rows.start_offset);
                 }
             }
-        };
-        let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
-        let (evaluated, row_of, unevaluated) = evaluate(self.windows.aggregate(), &rows.output)?;
+        }
+    }
+
+    fn process(&mut self, rows: StageRows, step: &mut Step) -> Result<()> {
+        let times = self.reader.column(&rows.input, self.input.time_column).as_primitive::<TimestampMicrosecondType>();
+        let (mut evaluated, row_of, unevaluated) = evaluate(self.windows.aggregate(), &rows.output)?;
+        let column = |column: usize| self.reader.column(&rows.input, column);
+        self.input.keys.put_in(&mut evaluated, &row_of, rows.input.num_rows(), column)?;
         let late = self.windows.update(times, &evaluated, &row_of)?;
-        let late = late
-            .into_iter()
-            .map(|row| LateOffset {
-                partition: self.partition,
-                offset: rows.start_offset + u64::from(row.row),
-                watermark_us: row.watermark_us,
-            })
-            .collect();
-        let count = rows.input.num_rows() as u64;
+        step.late.extend(late.into_iter().map(|row| LateOffset {
+            partition: self.partition,
+            offset: rows.start_offset + u64::from(row.row),
+            watermark_us: row.watermark_us,
+        }));
         let failed = rows.failed.into_iter().chain(unevaluated);
-        let failed = failed.map(|row| row.at(self.partition, rows.start_offset)).collect();
-        self.apply_decisions();
-        self.adapt_step();
-        Ok(Step { rows: count, late, failed, checkpoint })
+        step.failed.extend(failed.map(|row| row.at(self.partition, rows.start_offset)));
+        step.rows += rows.input.num_rows() as u64;
+        Ok(())
     }
 
     fn adapt_step(&mut self) {

@@ -49,7 +49,8 @@ impl StageRows {
 }
 
 impl StageReader {
-    /// Reads from `offset` the columns of the stage, and `extra` ones.
+    /// Reads from `offset` the columns of the stage, and `extra` ones. Texts that the stage does not need may come as
+    /// dictionaries.
     pub(crate) fn new(
         log: &Log,
         stream: &Stream,
@@ -71,7 +72,9 @@ impl StageReader {
         for (position, column) in projection.iter().enumerate() {
             position_of[*column] = Some(position);
         }
-        let reader = log.reader(stream.id(), partition, offset, Some(projection))?;
+        let of_stage = stage.projection();
+        let dictionaries = extra.iter().copied().filter(|column| !of_stage.contains(column)).collect();
+        let reader = log.reader(stream.id(), partition, offset, Some(projection))?.with_dictionaries(dictionaries);
         Ok(Self { reader, position_of })
     }
 

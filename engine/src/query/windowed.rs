@@ -18,10 +18,11 @@ use thermocline_sql::{Early, Emit, EventTime, WindowedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::committing::{Committing, Measures};
 use super::failed::{FailedOffset, failed_rows};
-use super::partition::{PartitionTask, Step};
+use super::partition::{Input, PartitionTask, Step};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name};
+use super::{Control, Counters, Emitter, Stored, file_name};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::late::{LateOffset, late_rows};
@@ -29,7 +30,7 @@ use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
-    Closed, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
+    Closed, GivenKeys, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
     read_snapshot, write_snapshot,
 };
 
@@ -69,6 +70,7 @@ pub(crate) struct WindowedQuery {
     emitter: Emitter,
     ledger: Ledger,
     commit: Commit,
+    committing: Committing,
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
     idle_timeout: Option<Duration>,
@@ -88,8 +90,9 @@ impl WindowedQuery {
         let WindowedSettings { tables, clock, counters, .. } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
-        let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
-        let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema())?);
+        let keys = Arc::new(GivenKeys::of(shape, stream.schema())?);
+        let stage = Stage::over_stream(&keys.plan, &shape.stream, Arc::clone(&tables)).await?;
+        let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema(), &keys.fields)?);
         let is_new_text = ledger.claim(log, sql, &mut commit);
         let states = if is_new_text { None } else { stored_states(name, &ledger, log, &stream, &aggregate)? };
         let is_changed = states.is_none();
@@ -120,6 +123,7 @@ impl WindowedQuery {
             output,
             emitter,
             commit,
+            committing: Committing::default(),
             clock,
             idle_timeout: event_time.idle_timeout,
             counters,
@@ -136,14 +140,15 @@ impl WindowedQuery {
                 query.ledger.register(log, &query.stream, partition, &mut query.commit);
             }
             let aggregate = Arc::clone(&aggregate);
-            let mut windows = PartitionWindows::new(aggregate, openness, event_time.delay_us, settings.checkpoint_rows);
+            let mut windows =
+                PartitionWindows::new(aggregate, openness, event_time.delay_us, settings.checkpoint_rows)?;
             if let Some(state) = states.next().flatten() {
-                windows.restore(state);
+                windows.restore(state)?;
             }
             let decisions = query.ledger.decisions(log, partition)?;
-            let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
-            let column = event_time.column;
-            let task = PartitionTask::new(log, &query.stream, partition, column, windows, stage, decisions)?;
+            let stage = Stage::over_stream(&keys.plan, &shape.stream, Arc::clone(&tables)).await?;
+            let input = Input { stage, keys: Arc::clone(&keys), time_column: event_time.column };
+            let task = PartitionTask::new(log, &query.stream, partition, input, windows, decisions)?;
             query.partitions.push(Some(task));
         }
         if let Some(progress) = progress {
@@ -152,7 +157,7 @@ impl WindowedQuery {
         if is_changed {
             // Before a snapshot of the new text can stand under the name of one of the old.
             let (_nobody_stops_it, mut control) = watch::channel(Control::Run);
-            let _stored = query.store(&mut control).await?;
+            let _stored = query.store_and_wait(&mut control).await?;
         }
         Ok(query)
     }
@@ -162,7 +167,7 @@ impl WindowedQuery {
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
-                return self.store(&mut control).await.map(|_| ());
+                return self.store_and_wait(&mut control).await.map(|_| ());
             }
             self.tables.refresh().await;
             let read = self.step().await?;
@@ -172,9 +177,11 @@ impl WindowedQuery {
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
-            self.measure();
             if read > 0 {
                 continue;
+            }
+            if self.settle(&mut control).await? == Stored::Abandoned {
+                return Ok(());
             }
             if wanted == Control::Finish {
                 return self.finish(&mut control).await;
@@ -197,7 +204,7 @@ impl WindowedQuery {
             partition.windows.forget(settled_us);
             // At a pace of the clock something may not have been emitted; an early result may come twice.
             if !matches!(self.early, Early::Every(_)) {
-                partition.windows.forget_changes()?;
+                partition.windows.forget_changes();
             }
         }
         Ok(())
@@ -387,13 +394,19 @@ impl WindowedQuery {
         }
         self.early = Early::Nothing;
         self.emit_changes().await?;
-        self.store(control).await.map(|_| ())
+        self.store_and_wait(control).await.map(|_| ())
     }
 
-    /// Commits what has gathered, with the progress it belongs to.
+    /// Commits what has gathered, with the progress it belongs to, once the commit before it is durable. It may become
+    /// durable itself while the next rows are read.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
         if self.commit.is_empty() {
+            let measures = self.measure();
+            self.committing.then(measures, &self.counters);
             return Ok(Stored::Yes);
+        }
+        if self.settle(control).await? == Stored::Abandoned {
+            return Ok(Stored::Abandoned);
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
@@ -401,7 +414,20 @@ impl WindowedQuery {
         let settled_us = (settled_us != closed_us).then_some(settled_us);
         let progress = Progress { closed_us, settled_us, next_offsets };
         self.ledger.store_progress(&progress, &mut commit);
-        commit_when_possible(&self.log, commit, control).await
+        self.committing = Committing::begin(&self.log, commit, self.measure());
+        Ok(Stored::Yes)
+    }
+
+    async fn store_and_wait(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        match self.store(control).await? {
+            Stored::Yes => self.settle(control).await,
+            Stored::Abandoned => Ok(Stored::Abandoned),
+        }
+    }
+
+    /// Waits until what was committed is durable.
+    async fn settle(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        self.committing.settle(&self.log, control, &self.counters).await
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
@@ -420,16 +446,14 @@ impl WindowedQuery {
         }
     }
 
-    fn measure(&self) {
-        let (mut lag, mut bytes, mut position) = (0, 0, 0);
+    fn measure(&self) -> Measures {
+        let mut measures = Measures::default();
         for task in self.partitions.iter().flatten() {
-            lag += task.lag(&self.log);
-            bytes += task.windows.bytes();
-            position += task.next_offset();
+            measures.lag += task.lag(&self.log);
+            measures.state_bytes += task.windows.bytes() as u64;
+            measures.position += task.next_offset();
         }
-        self.counters.set_lag(lag);
-        self.counters.set_state_bytes(bytes as u64);
-        self.counters.set_position(position);
+        measures
     }
 }
 

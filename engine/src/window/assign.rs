@@ -28,6 +28,11 @@ pub(crate) struct PaneKey {
 pub(crate) const NEVER_ON_TIME: i64 = i64::MAX;
 
 impl PaneKey {
+    /// The first key that a pane of this start may have.
+    pub(crate) fn first(start_us: i64) -> Self {
+        Self { start_us, first_end_us: i64::MIN, on_time_end_us: i64::MIN }
+    }
+
     /// Whether its rows correct a window that was closed before they came.
     pub(crate) fn is_late(&self) -> bool {
         self.on_time_end_us > self.first_end_us
@@ -89,15 +94,6 @@ impl Assigner {
         }
     }
 
-    /// Whether each pane belongs to one window only.
-    pub(crate) fn is_tumbling(&self) -> bool {
-        match self {
-            Self::Sliding { size_us, slide_us, .. } => size_us == slide_us,
-            Self::Cumulating { step_us, size_us, .. } => step_us == size_us,
-            Self::Calendar(calendar) => calendar.is_tumbling(),
-        }
-    }
-
     /// Whether each window holds all panes of the one before it, until a new stretch begins.
     pub(crate) fn is_cumulating(&self) -> bool {
         match self {
@@ -105,6 +101,29 @@ impl Assigner {
             Self::Cumulating { .. } => true,
             Self::Calendar(calendar) => calendar.is_cumulating(),
         }
+    }
+
+    /// Number of panes of a window, where windows of a fixed length overlap.
+    pub(super) fn panes_of_window(&self) -> Option<i64> {
+        match self {
+            Self::Sliding { size_us, slide_us, pane_us, .. } if slide_us < size_us => Some(size_us / pane_us),
+            _ => None,
+        }
+    }
+
+    /// Start of the stretch over a time, where event time is cut into stretches as long as a window.
+    pub(super) fn block_start_us(&self, time_us: i64) -> i64 {
+        match self {
+            Self::Sliding { size_us, offset_us, .. } | Self::Cumulating { size_us, offset_us, .. } => {
+                floor_to(time_us, *size_us, *offset_us)
+            }
+            Self::Calendar(calendar) => calendar.window_start_us(time_us + 1),
+        }
+    }
+
+    /// Whether a pane's rows came in time for all windows over it.
+    pub(super) fn is_regular(&self, pane: PaneKey) -> bool {
+        !pane.is_late() && pane.first_end_us == self.first_end_us(pane.start_us)
     }
 
     /// Start of the window that ends at `end_us`.

@@ -41,10 +41,6 @@ impl Calendar {
         Self { panes: grid(window.step), extent }
     }
 
-    pub(super) fn is_tumbling(&self) -> bool {
-        matches!(self.extent, Extent::Panes(1))
-    }
-
     pub(super) fn is_cumulating(&self) -> bool {
         matches!(self.extent, Extent::Cumulated(_))
     }

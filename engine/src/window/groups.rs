@@ -1,124 +1,123 @@
-//! Keyed accumulators: DataFusion's vectorised grouping, fed and emptied by hand.
+//! The groups of a pane: which keys have rows in it, and the slot of each one's accumulators.
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use datafusion::error::Result;
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use hashbrown::HashTable;
 
-use super::aggregate::WindowAggregate;
+/// Keys for which a list by number is kept however few of them there are.
+const DENSE_KEYS: usize = 1_024;
 
-/// The keys seen so far and an accumulator per function. Rows are added in order, one by one per group, so that a
-/// result does not depend on how the rows were cut into batches.
-pub(crate) struct Groups {
-    /// `None` without keys: everything is one group.
-    values: Option<Box<dyn GroupValues>>,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
-    indices: Vec<usize>,
+const NONE: u32 = u32::MAX;
+
+/// Slots by key number: a list where most keys are there, a hash table where few are.
+#[derive(Debug, Clone)]
+pub(super) struct Groups {
+    slots: Slots,
+    len: usize,
 }
 
-impl std::fmt::Debug for Groups {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Groups").field("len", &self.len()).finish_non_exhaustive()
+#[derive(Debug, Clone)]
+enum Slots {
+    Dense(Vec<u32>),
+    Sparse(HashTable<(u32, u32)>),
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self { slots: Slots::Dense(Vec::new()), len: 0 }
     }
 }
 
 impl Groups {
-    pub(crate) fn new(aggregate: &WindowAggregate) -> Result<Self> {
-        let keys = aggregate.key_schema();
-        let values = match keys.fields().is_empty() {
-            true => None,
-            false => Some(new_group_values(keys.clone(), &GroupOrdering::None)?),
-        };
-        Ok(Self { values, accumulators: aggregate.accumulators()?, indices: Vec::new() })
+    /// Number of groups.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
-    /// Number of groups.
-    pub(crate) fn len(&self) -> usize {
-        self.values.as_ref().map_or(1, |values| values.len())
+    /// The slot of a key.
+    pub(super) fn slot(&self, key: u32) -> Option<u32> {
+        match &self.slots {
+            Slots::Dense(slots) => slots.get(key as usize).copied().filter(|slot| *slot != NONE),
+            Slots::Sparse(slots) => slots.find(hash(key), |(known, _)| *known == key).map(|(_, slot)| *slot),
+        }
+    }
+
+    /// Gives a key that has none a slot.
+    pub(super) fn insert(&mut self, key: u32, slot: u32) {
+        let at = key as usize;
+        self.len += 1;
+        match &mut self.slots {
+            Slots::Dense(slots) if at < slots.len() => slots[at] = slot,
+            Slots::Dense(slots) if at < DENSE_KEYS || at / 4 <= self.len => {
+                slots.resize(at + 1, NONE);
+                slots[at] = slot;
+            }
+            Slots::Dense(_) => {
+                let few = self.iter().collect::<Vec<_>>();
+                let mut slots = HashTable::with_capacity(few.len() + 1);
+                for group in few.into_iter().chain([(key, slot)]) {
+                    slots.insert_unique(hash(group.0), group, |(key, _)| hash(*key));
+                }
+                self.slots = Slots::Sparse(slots);
+            }
+            Slots::Sparse(slots) => {
+                slots.insert_unique(hash(key), (key, slot), |(key, _)| hash(*key));
+                let highest = if self.len.is_power_of_two() { slots.iter().map(|(key, _)| *key).max() } else { None };
+                if let Some(highest) = highest.map(|key| key as usize).filter(|highest| highest / 4 <= self.len) {
+                    let mut dense = vec![NONE; highest + 1];
+                    for (key, slot) in slots.iter() {
+                        dense[*key as usize] = *slot;
+                    }
+                    self.slots = Slots::Dense(dense);
+                }
+            }
+        }
+    }
+
+    /// Keys and slots, in no particular order.
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = (u32, u32)> + '_> {
+        match &self.slots {
+            Slots::Dense(slots) => {
+                let slots = slots.iter().enumerate().filter(|(_, slot)| **slot != NONE);
+                Box::new(slots.map(|(key, slot)| (key as u32, *slot)))
+            }
+            Slots::Sparse(slots) => Box::new(slots.iter().copied()),
+        }
     }
 
     /// Bytes held.
-    pub(crate) fn bytes(&self) -> usize {
-        let values = self.values.as_ref().map_or(0, |values| values.size());
-        values + self.accumulators.iter().map(|a| a.size()).sum::<usize>()
-    }
-
-    /// Adds rows: their keys, and each function's arguments and filter.
-    pub(crate) fn update(
-        &mut self,
-        rows: usize,
-        keys: &[ArrayRef],
-        arguments: &[Vec<ArrayRef>],
-        filters: &[Option<BooleanArray>],
-    ) -> Result<()> {
-        self.intern(rows, keys)?;
-        let groups = self.len();
-        for ((accumulator, arguments), filter) in self.accumulators.iter_mut().zip(arguments).zip(filters) {
-            accumulator.update_batch(arguments, &self.indices, filter.as_ref(), groups)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a partial state made by [`into_state`](Self::into_state).
-    pub(crate) fn merge(&mut self, aggregate: &WindowAggregate, state: &RecordBatch) -> Result<()> {
-        let (keys, states) = state.columns().split_at(aggregate.key_schema().fields().len());
-        self.intern(state.num_rows(), keys)?;
-        let groups = self.len();
-        let mut at = 0;
-        for (accumulator, width) in self.accumulators.iter_mut().zip(aggregate.state_widths()) {
-            accumulator.merge_batch(&states[at..at + width], &self.indices, groups)?;
-            at += width;
-        }
-        Ok(())
-    }
-
-    /// The keys and each function's state, keys in the order they were first seen.
-    pub(crate) fn into_state(mut self, aggregate: &WindowAggregate) -> Result<RecordBatch> {
-        let mut columns = self.emit_keys()?;
-        for accumulator in &mut self.accumulators {
-            columns.extend(accumulator.state(EmitTo::All)?);
-        }
-        let schema = aggregate.state_schema().clone();
-        let options =
-            arrow::array::RecordBatchOptions::new().with_row_count(Some(columns.first().map_or(1, |c| c.len())));
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
-    }
-
-    /// The keys and each function's result.
-    pub(crate) fn into_results(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-        let keys = self.emit_keys()?;
-        let results = self.accumulators.iter_mut().map(|a| a.evaluate(EmitTo::All)).collect::<Result<_>>()?;
-        Ok((keys, results))
-    }
-
-    /// Adds the keys of a state without its values, and says which of its rows have one of the first `count` keys.
-    pub(crate) fn are_among(
-        &mut self,
-        aggregate: &WindowAggregate,
-        state: &RecordBatch,
-        count: usize,
-    ) -> Result<BooleanArray> {
-        let (keys, _) = state.columns().split_at(aggregate.key_schema().fields().len());
-        self.intern(state.num_rows(), keys)?;
-        Ok(self.indices.iter().map(|index| Some(*index < count)).collect())
-    }
-
-    fn emit_keys(&mut self) -> Result<Vec<ArrayRef>> {
-        match &mut self.values {
-            Some(values) => values.emit(EmitTo::All),
-            None => Ok(Vec::new()),
+    pub(super) fn bytes(&self) -> usize {
+        match &self.slots {
+            Slots::Dense(slots) => slots.capacity() * size_of::<u32>(),
+            Slots::Sparse(slots) => slots.allocation_size(),
         }
     }
+}
 
-    fn intern(&mut self, rows: usize, keys: &[ArrayRef]) -> Result<()> {
-        match &mut self.values {
-            Some(values) => values.intern(keys, &mut self.indices),
-            None => {
-                self.indices.clear();
-                self.indices.resize(rows, 0);
-                Ok(())
+/// Numbers are given one after the other; Fibonacci hashing spreads them (Knuth, The Art of Computer Programming 3, 6.4).
+fn hash(key: u32) -> u64 {
+    u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn groups_are_a_map(keys in prop::collection::hash_set(0..1_u32 << 14, 0..3_000), far in 0..1_u32 << 20) {
+            let mut groups = Groups::default();
+            let mut model = BTreeMap::new();
+            for (slot, key) in keys.into_iter().chain([(1 << 14) + far]).enumerate() {
+                prop_assert_eq!(groups.slot(key), None);
+                groups.insert(key, slot as u32);
+                model.insert(key, slot as u32);
             }
+            prop_assert_eq!(groups.len(), model.len());
+            prop_assert_eq!(groups.iter().collect::<BTreeMap<_, _>>(), model.clone());
+            prop_assert!(model.iter().all(|(key, slot)| groups.slot(*key) == Some(*slot)));
         }
     }
 }

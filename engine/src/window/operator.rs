@@ -1,340 +1,17 @@
 //! The windowed aggregate over all partitions of a stream.
 //!
 //! [`PartitionWindows`] takes the rows of one partition; partitions run side by side. [`WindowOperator`] closes
-//! windows: it merges the partitions' panes in partition order. What is emitted before and after is in `update.rs`.
+//! windows: it puts the partitions' groups together. What is emitted before and after is in `update.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{SortColumn, lexsort_to_indices, take};
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::interleave;
 use datafusion::error::Result;
 
-use super::aggregate::{Evaluated, WindowAggregate};
-use super::assign::{Assigner, Assignment, PaneKey};
-use super::groups::Groups;
-use super::pane::Pane;
-use crate::watermark::Watermark;
-
-/// Rows of a partition between two places where its panes are cut into states, at least. It grows with the number of
-/// groups, so that cutting stays a small part of the work; the rows alone determine it.
-const CHECKPOINT_ROWS: u64 = 1 << 20;
-
-/// A row that no window took, as the index of its row in the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LateRow {
-    /// Index of the row.
-    pub(crate) row: u32,
-    /// Where its partition's watermark stood.
-    pub(crate) watermark_us: i64,
-}
-
-/// How long windows take rows, and what can be seen of them meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Openness {
-    /// For so long after its end, by the watermark, a window takes rows and is corrected.
-    pub(crate) lateness_us: i64,
-    /// Which panes can be looked at before they are complete.
-    pub(crate) previews: Previews,
-}
-
-/// Panes that can be looked at before they are complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Previews {
-    #[default]
-    None,
-    /// Those whose rows correct closed windows.
-    Late,
-    /// All.
-    All,
-}
-
-impl Openness {
-    fn has_preview(&self, key: PaneKey) -> bool {
-        match self.previews {
-            Previews::None => false,
-            Previews::Late => key.is_late(),
-            Previews::All => true,
-        }
-    }
-}
-
-/// One partition's open panes.
-#[derive(Debug)]
-pub(crate) struct PartitionWindows {
-    aggregate: Arc<WindowAggregate>,
-    openness: Openness,
-    /// How far event time has got.
-    pub(crate) watermark: Watermark,
-    pub(super) panes: BTreeMap<PaneKey, Pane>,
-    /// Those of `panes` whose rows correct closed windows.
-    pub(super) late: BTreeSet<PaneKey>,
-    next_offset: u64,
-    next_checkpoint: u64,
-    checkpoint_rows: u64,
-}
-
-/// One partition's state at a checkpoint; what a snapshot stores.
-#[derive(Debug, Clone)]
-pub(crate) struct PartitionState {
-    /// First offset that is not in it.
-    pub(crate) next_offset: u64,
-    /// Offset of the following checkpoint.
-    pub(crate) next_checkpoint: u64,
-    /// The watermark.
-    pub(crate) watermark_us: i64,
-    /// The open panes.
-    pub(crate) panes: Vec<(PaneKey, RecordBatch)>,
-}
-
-impl PartitionWindows {
-    pub(crate) fn new(
-        aggregate: Arc<WindowAggregate>,
-        openness: Openness,
-        delay_us: i64,
-        checkpoint_rows: Option<u64>,
-    ) -> Self {
-        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS);
-        Self {
-            aggregate,
-            openness,
-            watermark: Watermark::new(delay_us),
-            panes: BTreeMap::new(),
-            late: BTreeSet::new(),
-            next_offset: 0,
-            next_checkpoint: checkpoint_rows,
-            checkpoint_rows,
-        }
-    }
-
-    /// Goes on from a stored state.
-    pub(crate) fn restore(&mut self, state: PartitionState) {
-        self.watermark.advance_to(state.watermark_us);
-        self.next_offset = state.next_offset;
-        self.next_checkpoint = state.next_checkpoint;
-        let openness = self.openness;
-        let panes = state.panes.into_iter();
-        self.panes = panes.map(|(key, state)| (key, Pane::restored(state, openness.has_preview(key)))).collect();
-        self.late = self.panes.keys().copied().filter(|key| key.is_late()).collect();
-    }
-
-    /// First offset whose row it has not taken.
-    pub(crate) fn next_offset(&self) -> u64 {
-        self.next_offset
-    }
-
-    /// Goes on at a later offset: the rows before it are gone.
-    pub(crate) fn skip_to(&mut self, offset: u64) {
-        self.next_offset = self.next_offset.max(offset);
-    }
-
-    /// How many rows it may take before [`checkpoint`](Self::checkpoint) is due.
-    pub(crate) fn rows_to_checkpoint(&self) -> u64 {
-        self.next_checkpoint - self.next_offset
-    }
-
-    /// The aggregate whose panes these are.
-    pub(crate) fn aggregate(&self) -> &WindowAggregate {
-        &self.aggregate
-    }
-
-    /// The same, to be held while the panes change.
-    pub(super) fn shared_aggregate(&self) -> Arc<WindowAggregate> {
-        Arc::clone(&self.aggregate)
-    }
-
-    /// Takes the partition's next rows: `times` of all of them, `evaluated` being what the stage below left, with the
-    /// index of each row among `times` in `row_of`. Returns the late ones.
-    pub(crate) fn update(
-        &mut self,
-        times: &TimestampMicrosecondArray,
-        evaluated: &Evaluated,
-        row_of: &UInt32Array,
-    ) -> Result<Vec<LateRow>> {
-        let watermarks = self.watermark.observe(times);
-        self.next_offset += times.len() as u64;
-        let openness = self.openness;
-        let (by_pane, late) = assign(&self.aggregate.assigner, openness.lateness_us, times, &watermarks, row_of);
-        for (key, indices) in by_pane {
-            if key.is_late() {
-                self.late.insert(key);
-            }
-            let pane = self.panes.entry(key).or_insert_with(|| Pane::new(openness.has_preview(key)));
-            if indices.len() == row_of.len() {
-                pane.update(&self.aggregate, row_of.len(), &evaluated.keys, &evaluated.arguments, &evaluated.filters)?;
-            } else {
-                let indices = UInt32Array::from(indices);
-                let part = taken(evaluated, &indices)?;
-                pane.update(&self.aggregate, indices.len(), &part.keys, &part.arguments, &part.filters)?;
-            }
-        }
-        Ok(late)
-    }
-
-    /// Cuts all panes when the partition stands at a checkpoint offset, and returns the state there.
-    pub(crate) fn checkpoint(&mut self) -> Result<Option<PartitionState>> {
-        if self.next_offset < self.next_checkpoint {
-            return Ok(None);
-        }
-        let mut panes = Vec::with_capacity(self.panes.len());
-        for (key, pane) in &mut self.panes {
-            panes.push((*key, pane.cut(&self.aggregate)?.clone()));
-        }
-        // Only panes that this partition itself keeps open: whether an older one is still here depends on the others.
-        let watermark_us = self.watermark.current_us();
-        let passed_us = watermark_us.saturating_sub(self.openness.lateness_us);
-        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > passed_us);
-        let groups: usize = open.map(|(_, state)| state.num_rows()).sum();
-        self.next_checkpoint = self.next_offset + self.checkpoint_rows.max(4 * groups as u64);
-        Ok(Some(PartitionState {
-            next_offset: self.next_offset,
-            next_checkpoint: self.next_checkpoint,
-            watermark_us,
-            panes,
-        }))
-    }
-
-    /// Number of open panes.
-    pub(crate) fn open_panes(&self) -> usize {
-        self.panes.len()
-    }
-
-    /// Bytes of open panes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.panes.values().map(Pane::bytes).sum()
-    }
-
-    /// End of the next window after `closed_us` that has rows in time. A window ends after the start of each of its panes, so the
-    /// panes from the earliest end found on cannot have an earlier one: only those of one window are looked at.
-    fn next_end_us(&self, closed_us: i64) -> Option<i64> {
-        let mut earliest: Option<i64> = None;
-        for key in self.panes_from(self.aggregate.assigner.first_open_pane_us(closed_us)) {
-            if earliest.is_some_and(|end_us| key.start_us >= end_us) {
-                break;
-            }
-            let end_us = self.aggregate.assigner.next_end_us(*key, closed_us);
-            earliest = earliest.into_iter().chain(end_us).min();
-        }
-        earliest
-    }
-
-    /// The panes that start at a time or later, in order.
-    pub(super) fn panes_from(&self, start_us: i64) -> impl Iterator<Item = &PaneKey> {
-        self.panes.range(first_key(start_us)..).map(|(key, _)| key)
-    }
-
-    /// End of the last window over its rows.
-    pub(crate) fn last_end_us(&self) -> Option<i64> {
-        self.panes.keys().next_back().map(|key| self.aggregate.assigner.last_end_us(key.start_us))
-    }
-
-    /// The panes that count for the window that ends at `end_us`, in order.
-    fn covering(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
-        let assigner = &self.aggregate.assigner;
-        self.panes_of(end_us).filter(move |key| assigner.covers(*key, end_us))
-    }
-
-    /// All panes of the window that ends at `end_us`, in order.
-    pub(super) fn panes_of(&self, end_us: i64) -> impl Iterator<Item = PaneKey> {
-        let start_us = self.aggregate.assigner.window_start_us(end_us);
-        self.panes.range(first_key(start_us)..first_key(end_us)).map(|(key, _)| *key)
-    }
-
-    /// Drops the panes whose windows take no rows any more. A replay passes windows that were closed in an earlier life
-    /// before its own watermark does; their panes stay until then, as they did the first time.
-    pub(crate) fn forget(&mut self, settled_us: i64) {
-        let assigner = &self.aggregate.assigner;
-        let passed_us = settled_us.min(self.watermark.current_us().saturating_sub(self.openness.lateness_us));
-        while let Some(first) = self.panes.first_entry()
-            && assigner.last_end_us(first.key().start_us) <= passed_us
-        {
-            self.late.remove(first.key());
-            first.remove();
-        }
-    }
-}
-
-/// The first key that a pane of this start may have.
-fn first_key(start_us: i64) -> PaneKey {
-    PaneKey { start_us, first_end_us: i64::MIN, on_time_end_us: i64::MIN }
-}
-
-type RowsByPane = Vec<(PaneKey, Vec<u32>)>;
-
-/// Sorts the rows that the stage left into panes, in their order, and finds the late ones.
-fn assign(
-    assigner: &Assigner,
-    lateness_us: i64,
-    times: &TimestampMicrosecondArray,
-    watermarks: &[i64],
-    row_of: &UInt32Array,
-) -> (RowsByPane, Vec<LateRow>) {
-    let mut by_pane: RowsByPane = Vec::new();
-    // Rows of one pane mostly follow each other: the map is asked only where they do not.
-    let mut position_of: HashMap<PaneKey, usize> = HashMap::new();
-    let mut late: Vec<LateRow> = Vec::new();
-    let mut current = 0;
-    let mut pane_end_us = i64::MIN;
-    // A join may have made several rows of a late one; it is late once.
-    let mut add_late = |row: LateRow| {
-        if late.last() != Some(&row) {
-            late.push(row);
-        }
-    };
-    for (index, row) in row_of.values().iter().enumerate() {
-        let at = *row as usize;
-        let watermark_us = watermarks[at];
-        if times.is_null(at) {
-            add_late(LateRow { row: *row, watermark_us });
-            continue;
-        }
-        // The watermark only rises: while it has passed no end that the pane's key names, the key stays.
-        if let Some((key, indices)) = by_pane.get_mut(current)
-            && (key.start_us..pane_end_us).contains(&times.value(at))
-            && watermark_us < key.on_time_end_us
-            && watermark_us.saturating_sub(lateness_us) < key.first_end_us
-        {
-            indices.push(index as u32);
-            continue;
-        }
-        match assigner.assign(times.value(at), watermark_us, lateness_us) {
-            Assignment::Uncovered => {}
-            Assignment::Late => add_late(LateRow { row: *row, watermark_us }),
-            Assignment::Pane(key) => {
-                if by_pane.get(current).is_none_or(|(k, _)| *k != key) {
-                    current = *position_of.entry(key).or_insert_with(|| {
-                        by_pane.push((key, Vec::new()));
-                        by_pane.len() - 1
-                    });
-                    pane_end_us = assigner.pane_end_us(key.start_us);
-                }
-                by_pane[current].1.push(index as u32);
-            }
-        }
-    }
-    (by_pane, late)
-}
-
-fn taken(evaluated: &Evaluated, indices: &UInt32Array) -> Result<Evaluated> {
-    let array = |column: &ArrayRef| Ok(take(column, indices, None)?);
-    Ok(Evaluated {
-        keys: evaluated.keys.iter().map(array).collect::<Result<_>>()?,
-        arguments: evaluated
-            .arguments
-            .iter()
-            .map(|columns| columns.iter().map(array).collect::<Result<_>>())
-            .collect::<Result<_>>()?,
-        filters: evaluated
-            .filters
-            .iter()
-            .map(|filter| {
-                let Some(filter) = filter else { return Ok(None) };
-                let filter = take(filter, indices, None)?;
-                Ok(Some(filter.as_any().downcast_ref::<BooleanArray>().expect("taken from a boolean array").clone()))
-            })
-            .collect::<Result<_>>()?,
-    })
-}
+use super::aggregate::WindowAggregate;
+use super::partition::{Openness, PartitionWindows};
+use super::store::Selection;
 
 /// A result of a window.
 #[derive(Debug)]
@@ -369,22 +46,12 @@ pub(crate) struct WindowOperator {
     pub(super) position: Position,
     /// What was closed when changes were last looked for.
     pub(super) looked_us: i64,
-    /// What the last window of a stretch held, where windows cumulate.
-    running: Option<Running>,
-}
-
-/// The state of a cumulating window; the next one of its stretch adds to it.
-#[derive(Debug)]
-struct Running {
-    start_us: i64,
-    end_us: i64,
-    state: RecordBatch,
 }
 
 impl WindowOperator {
     /// What was emitted in an earlier life, up to `position`, is not emitted again.
     pub(crate) fn new(aggregate: Arc<WindowAggregate>, openness: Openness, position: Position) -> Self {
-        Self { aggregate, openness, position, looked_us: position.closed_us, running: None }
+        Self { aggregate, openness, position, looked_us: position.closed_us }
     }
 
     /// How far windows were closed.
@@ -415,11 +82,12 @@ impl WindowOperator {
                 None
             }
             Some((end_us, false)) => {
-                let groups = self.merged(partitions, end_us)?;
+                let groups = partitions.iter_mut().map(|p| p.first_result(end_us)).collect::<Result<_>>()?;
+                let rows = self.output(partitions, end_us, groups)?;
                 // Corrections that are due at the same time come after it.
                 let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
                 self.position.advance(end_us, before_us);
-                Some(Closed { rows: self.output(end_us, groups)?, is_correction: false })
+                Some(Closed { rows, is_correction: false })
             }
             Some((due_us, true)) => {
                 let end_us = due_us - lateness_us;
@@ -434,90 +102,80 @@ impl WindowOperator {
         Ok(closed)
     }
 
-    /// The rows of a window, in key order.
-    pub(super) fn output(&self, end_us: i64, groups: Groups) -> Result<RecordBatch> {
-        let (keys, results) = groups.into_results()?;
-        let (keys, results) = in_key_order(keys, results)?;
-        self.aggregate.output(end_us, &keys, results)
-    }
-
-    fn merged(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
-        if self.aggregate.assigner.is_cumulating() {
-            return self.cumulated(partitions, end_us);
+    /// A window's rows of all partitions, in key order; a key that several have is one group.
+    pub(super) fn output(
+        &self,
+        partitions: &mut [&mut PartitionWindows],
+        end_us: i64,
+        mut selections: Vec<Selection>,
+    ) -> Result<RecordBatch> {
+        let merged = merge_partitions(partitions, &mut selections)?;
+        let mut columns = Vec::with_capacity(selections.len());
+        for (partition, selection) in partitions.iter_mut().zip(&selections) {
+            let mut of_partition = partition.store.key_columns(&selection.keys)?;
+            of_partition.extend(partition.store.accumulators.evaluate(&selection.slots)?);
+            partition.store.accumulators.release(&selection.temporary);
+            columns.push(of_partition);
         }
-        let aggregate = &self.aggregate;
-        let assigner = &aggregate.assigner;
-        let covering: Vec<(usize, PaneKey)> =
-            partitions.iter().enumerate().flat_map(|(n, p)| p.covering(end_us).map(move |key| (n, key))).collect();
-        // A tumbling window of one pane needs no merge; a hop's pane is always merged, because whether it was cut
-        // before depends on when its first window closed. So does, with several partitions, that of a tumbling one: it
-        // may have waited for another partition while its own passed a checkpoint.
-        if let [(n, key)] = covering[..]
-            && assigner.is_tumbling()
-            && partitions.len() == 1
-            && self.openness.lateness_us == 0
-        {
-            let pane = partitions[n].panes.remove(&key).expect("listed above");
-            match pane.into_uncut() {
-                Ok(groups) => return Ok(groups),
-                Err(pane) => partitions[n].panes.insert(key, pane),
-            };
-        }
-        let mut groups = Groups::new(aggregate)?;
-        for (n, key) in covering {
-            let pane = partitions[n].panes.get_mut(&key).expect("listed above");
-            groups.merge(aggregate, pane.cut(aggregate)?)?;
-        }
-        Ok(groups)
+        let rows = merged.as_ref().map_or_else(|| selections.iter().map(|s| s.keys.len()).sum(), Vec::len);
+        let mut columns = match merged {
+            // All groups are of one partition.
+            None => {
+                let only = selections.iter().position(|selection| !selection.keys.is_empty()).unwrap_or(0);
+                columns.swap_remove(only)
+            }
+            Some(order) => (0..columns[0].len())
+                .map(|at| {
+                    let arrays: Vec<&dyn Array> = columns.iter().map(|columns| columns[at].as_ref()).collect();
+                    Ok(interleave(&arrays, &order)?)
+                })
+                .collect::<Result<Vec<_>>>()?,
+        };
+        let results = columns.split_off(self.aggregate.functions.key_schema().fields().len());
+        self.aggregate.output(end_us, rows, &columns, results)
     }
 }
 
-/// Windows that cumulate.
-impl WindowOperator {
-    /// A window of a stretch: the state of the one before it and the panes that are new in it. A pane is new in the first
-    /// window in whose result it is, so that the same is merged in the same order also where the windows before were closed in an
-    /// earlier life.
-    fn cumulated(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Groups> {
-        let aggregate = &self.aggregate;
-        let start_us = aggregate.assigner.window_start_us(end_us);
-        let before = self.running.take().filter(|running| running.start_us == start_us && running.end_us < end_us);
-        let mut state = before.as_ref().map(|running| running.state.clone());
-        let merged_us = before.map_or(i64::MIN, |running| running.end_us);
-        let mut fresh: Vec<(i64, usize, PaneKey)> = Vec::new();
-        for (n, partition) in partitions.iter().enumerate() {
-            let panes = partition.covering(end_us).filter(|key| key.on_time_end_us > merged_us);
-            fresh.extend(panes.map(|key| (key.on_time_end_us, n, key)));
-        }
-        fresh.sort_unstable();
-        for panes in fresh.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let mut groups = Groups::new(aggregate)?;
-            if let Some(state) = &state {
-                groups.merge(aggregate, state)?;
-            }
-            for (_, n, key) in panes {
-                let pane = partitions[*n].panes.get_mut(key).expect("listed above");
-                groups.merge(aggregate, pane.cut(aggregate)?)?;
-            }
-            state = Some(groups.into_state(aggregate)?);
-        }
-        let state = state.expect("a window is closed because a pane counts for it");
-        let mut groups = Groups::new(aggregate)?;
-        groups.merge(aggregate, &state)?;
-        self.running = Some(Running { start_us, end_us, state });
-        Ok(groups)
+/// The order of the groups of all partitions by key, as partition and position; `None` where one partition has them all. A
+/// key that several partitions have is added up in the first of them, in partition order.
+fn merge_partitions(
+    partitions: &mut [&mut PartitionWindows],
+    selections: &mut [Selection],
+) -> Result<Option<Vec<(usize, usize)>>> {
+    if selections.iter().filter(|selection| !selection.keys.is_empty()).count() < 2 {
+        return Ok(None);
     }
-}
-
-/// Rows sorted by key, so that the order does not depend on partitions or arrival.
-fn in_key_order(keys: Vec<ArrayRef>, results: Vec<ArrayRef>) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-    if keys.first().is_none_or(|column| column.len() < 2) {
-        return Ok((keys, results));
+    let groups = selections.iter().enumerate();
+    let groups = groups.flat_map(|(n, selection)| (0..selection.keys.len()).map(move |at| (n, at)));
+    let mut groups: Vec<(usize, usize)> = groups.collect();
+    let key = |(n, at): (usize, usize)| partitions[n].store.keys.ordered(selections[n].keys[at]);
+    // Stable, and quick where runs are sorted already.
+    groups.sort_by(|a, b| key(*a).cmp(key(*b)));
+    let mut first = groups[0];
+    let mut shared: Vec<((usize, usize), (usize, usize))> = Vec::new();
+    groups.retain(|group| {
+        let is_same = *group != first && key(*group) == key(first);
+        match is_same {
+            true => shared.push((first, *group)),
+            false => first = *group,
+        }
+        !is_same
+    });
+    // What is of one partition at once, in partition order.
+    shared.sort_by_key(|(into, from)| (from.0, into.0));
+    for pairs in shared.chunk_by(|a, b| (a.0.0, a.1.0) == (b.0.0, b.1.0)) {
+        let (to, of) = (pairs[0].0.0, pairs[0].1.0);
+        let from: Vec<u32> = pairs.iter().map(|(_, from)| selections[of].slots[from.1]).collect();
+        let state = partitions[of].store.accumulators.state(&from)?;
+        let accumulators = &mut partitions[to].store.accumulators;
+        let (own, made): (Vec<u32>, Vec<u32>) =
+            pairs.iter().map(|(into, _)| (selections[to].slots[into.1], accumulators.allocate())).unzip();
+        accumulators.combine(&made, &own)?;
+        accumulators.merge(&made, &state)?;
+        for ((into, _), made) in pairs.iter().zip(&made) {
+            selections[to].slots[into.1] = *made;
+        }
+        selections[to].temporary.extend(made);
     }
-    let columns: Vec<SortColumn> =
-        keys.iter().map(|values| SortColumn { values: Arc::clone(values), options: None }).collect();
-    let order = lexsort_to_indices(&columns, None)?;
-    let sorted = |columns: Vec<ArrayRef>| {
-        columns.iter().map(|column| Ok(take(column, &order, None)?)).collect::<Result<Vec<_>>>()
-    };
-    Ok((sorted(keys)?, sorted(results)?))
+    Ok(Some(groups))
 }

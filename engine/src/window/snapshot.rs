@@ -7,11 +7,11 @@ use thermocline_log::Log;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
-use super::operator::PartitionState;
+use super::partition::PartitionState;
 use crate::error::{Error, Result};
 use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
 
-const FORMAT: Format = Format { magic: b"TCSNAP", version: 1 };
+const FORMAT: Format = Format { magic: b"TCSNAP", version: 2 };
 
 #[derive(Serialize, Deserialize)]
 struct Header {

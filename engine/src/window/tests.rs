@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use thermocline_log::{Log, LogOptions};
 use thermocline_sql::{QueryShape, SourceFile};
 
-use super::groups::Groups;
-use super::pane::Pane;
 use super::*;
 use crate::error::Error;
+use crate::keyed::KeyedRows;
 use crate::stage::Stage;
 use crate::tables::Tables;
 
@@ -29,7 +28,7 @@ async fn aggregate(outputs: &str, keys: &str) -> WindowAggregate {
     let QueryShape::Windowed(shape) = &pipeline.queries[0].shape else { panic!("windowed") };
     let tables = Arc::new(Tables::without_rows(pipeline.tables.values()));
     let stage = Stage::over_stream(&shape.input, "r", tables).await.unwrap();
-    WindowAggregate::try_new(shape, stage.df_schema()).unwrap()
+    WindowAggregate::try_new(shape, stage.df_schema(), &[]).unwrap()
 }
 
 fn columns(keys: &[Option<&str>], values: &[Option<f64>]) -> (Vec<ArrayRef>, Vec<Vec<ArrayRef>>) {
@@ -37,50 +36,71 @@ fn columns(keys: &[Option<&str>], values: &[Option<f64>]) -> (Vec<ArrayRef>, Vec
     (vec![Arc::new(StringArray::from(keys.to_vec()))], vec![vec![values]])
 }
 
-fn floats(results: &[ArrayRef]) -> Vec<Option<f64>> {
-    results[0].as_primitive::<Float64Type>().iter().collect()
+/// The last column.
+fn floats(rows: &RecordBatch) -> Vec<Option<f64>> {
+    rows.columns().last().unwrap().as_primitive::<Float64Type>().iter().collect()
+}
+
+/// The result of one window of a partition with these rows: keys and results, in key order.
+fn result(aggregate: WindowAggregate, batches: &[(Vec<ArrayRef>, Vec<Vec<ArrayRef>>)]) -> RecordBatch {
+    let aggregate = Arc::new(aggregate);
+    let mut partition = PartitionWindows::new(Arc::clone(&aggregate), Openness::default(), 0, None).unwrap();
+    for (keys, arguments) in batches {
+        add(&mut partition, keys.clone(), arguments.clone());
+    }
+    let start = Position { closed_us: i64::MIN, settled_us: i64::MIN };
+    let mut operator = WindowOperator::new(aggregate, Openness::default(), start);
+    operator.close_next(&mut [&mut partition], 10_000_000).unwrap().expect("a window").rows
+}
+
+/// Adds rows at second 1.
+fn add(partition: &mut PartitionWindows, keys: Vec<ArrayRef>, arguments: Vec<Vec<ArrayRef>>) {
+    let rows = keys.first().or(arguments.iter().flatten().next()).map_or(1, |column| column.len());
+    let filters = arguments.iter().map(|_| None).collect();
+    let times = vec![1_000_000; rows].into();
+    let row_of = UInt32Array::from_iter_values(0..rows as u32);
+    partition.update(&times, &KeyedRows { keys, arguments, filters }, &row_of).unwrap();
 }
 
 #[tokio::test]
-async fn groups_come_in_the_order_they_were_first_seen_and_merge() {
+async fn groups_come_in_key_order() {
     let aggregate = aggregate("key, sum(v) AS total", "key,").await;
-    let mut groups = Groups::new(&aggregate).unwrap();
-    let (keys, arguments) = columns(&[Some("b"), None, Some("b")], &[Some(1.0), Some(2.0), Some(4.0)]);
-    groups.update(3, &keys, &arguments, &[None]).unwrap();
-    assert_eq!(groups.len(), 2);
-    let state = groups.into_state(&aggregate).unwrap();
+    let first = columns(&[Some("b"), None, Some("b")], &[Some(1.0), Some(2.0), Some(4.0)]);
+    let found = result(aggregate, &[first, columns(&[Some("a"), None], &[None, Some(3.0)])]);
+    let keys: Vec<_> = found.column(0).as_string::<i32>().iter().collect();
+    assert_eq!(keys, [None, Some("a"), Some("b")]);
+    assert_eq!(floats(&found), [Some(5.0), None, Some(5.0)]);
+}
 
-    let mut merged = Groups::new(&aggregate).unwrap();
-    let (keys, arguments) = columns(&[Some("a")], &[None]);
-    merged.update(1, &keys, &arguments, &[None]).unwrap();
-    merged.merge(&aggregate, &state).unwrap();
-    merged.merge(&aggregate, &state).unwrap();
-    let (keys, results) = merged.into_results().unwrap();
-    let keys: Vec<_> = keys[0].as_string::<i32>().iter().collect();
-    assert_eq!(keys, [Some("a"), Some("b"), None]);
-    assert_eq!(floats(&results), [None, Some(10.0), Some(4.0)]);
+#[tokio::test]
+async fn texts_may_come_as_dictionaries_in_any_batch() {
+    let keys = [Some("b"), None, Some("a"), Some("b"), None];
+    let values = [Some(1.0), Some(2.0), Some(4.0), Some(8.0), Some(16.0)];
+    let (plain, arguments) = columns(&keys, &values);
+    let dictionary: ArrayRef = Arc::new(keys.into_iter().collect::<DictionaryArray<Int32Type>>());
+    let batches = [
+        (vec![Arc::clone(&dictionary)], arguments.clone()),
+        (plain, arguments.clone()),
+        (vec![dictionary.slice(1, 3)], vec![vec![arguments[0][0].slice(1, 3)]]),
+    ];
+    let found = result(aggregate("key, sum(v) AS total", "key,").await, &batches);
+    assert_eq!(floats(&found), [Some(38.0), Some(12.0), Some(26.0)]);
 }
 
 #[tokio::test]
 async fn without_keys_all_rows_are_one_group() {
     let aggregate = aggregate("count(v) AS n", "").await;
-    let mut groups = Groups::new(&aggregate).unwrap();
     let (_, arguments) = columns(&[], &[Some(1.0), None, Some(3.0)]);
-    groups.update(3, &[], &arguments, &[None]).unwrap();
-    let (keys, results) = groups.into_results().unwrap();
-    assert!(keys.is_empty());
-    assert_eq!(results[0].as_primitive::<Int64Type>().values(), &[2]);
+    let found = result(aggregate, &[(vec![], arguments)]);
+    assert_eq!(found.columns().last().unwrap().as_primitive::<Int64Type>().values(), &[2]);
 }
 
 #[tokio::test]
 async fn extremes_take_nan_for_greater_than_any_number() {
     let extremes = async |function: &str, rows: &[f64]| {
         let aggregate = aggregate(&format!("key, {function}(v) AS x"), "key,").await;
-        let mut groups = Groups::new(&aggregate).unwrap();
         let rows: Vec<Option<f64>> = rows.iter().copied().map(Some).collect();
-        let (keys, arguments) = columns(&vec![Some("a"); rows.len()], &rows);
-        groups.update(rows.len(), &keys, &arguments, &[None]).unwrap();
-        floats(&groups.into_results().unwrap().1)[0].unwrap()
+        floats(&result(aggregate, &[columns(&vec![Some("a"); rows.len()], &rows)]))[0].unwrap()
     };
     assert!(extremes("max", &[5.0, f64::NAN, 1.0]).await.is_nan());
     assert_eq!(extremes("min", &[5.0, f64::NAN, 1.0, f64::NAN]).await, 1.0);
@@ -90,18 +110,17 @@ async fn extremes_take_nan_for_greater_than_any_number() {
 }
 
 #[tokio::test]
-async fn a_pane_that_was_cut_takes_more_rows() {
-    let aggregate = aggregate("key, sum(v) AS total", "key,").await;
-    let mut pane = Pane::default();
-    let (keys, arguments) = columns(&[Some("a")], &[Some(1.0)]);
-    pane.update(&aggregate, 1, &keys, &arguments, &[None]).unwrap();
-    assert_eq!(pane.cut(&aggregate).unwrap().num_rows(), 1);
-    let (keys, arguments) = columns(&[Some("b"), Some("a")], &[Some(2.0), Some(4.0)]);
-    pane.update(&aggregate, 2, &keys, &arguments, &[None]).unwrap();
-    let mut pane = pane.into_uncut().expect_err("it was cut");
-    let mut groups = Groups::new(&aggregate).unwrap();
-    groups.merge(&aggregate, pane.cut(&aggregate).unwrap()).unwrap();
-    assert_eq!(floats(&groups.into_results().unwrap().1), [Some(5.0), Some(2.0)]);
+async fn a_key_that_is_in_no_pane_any_more_is_forgotten() {
+    let aggregate = Arc::new(aggregate("key, count(v) AS n", "key,").await);
+    let mut partition = PartitionWindows::new(aggregate, Openness::default(), 0, None).unwrap();
+    for (second, key) in [(1, "a"), (12, "b"), (23, "c")] {
+        let (keys, arguments) = columns(&[Some(key)], &[Some(1.0)]);
+        let rows = KeyedRows { keys, arguments, filters: vec![None] };
+        partition.update(&vec![second * 1_000_000].into(), &rows, &vec![0].into()).unwrap();
+    }
+    assert_eq!(partition.store.keys.len(), 3);
+    partition.forget(20_000_000);
+    assert_eq!(partition.store.keys.len(), 1);
 }
 
 /// Two partitions of `count(v)` per key in windows of ten seconds, and the operator over them.
@@ -113,7 +132,7 @@ struct Script {
 impl Script {
     async fn new(openness: Openness) -> Self {
         let aggregate = Arc::new(aggregate("key, count(v) AS n", "key,").await);
-        let partition = || PartitionWindows::new(Arc::clone(&aggregate), openness, 0, None);
+        let partition = || PartitionWindows::new(Arc::clone(&aggregate), openness, 0, None).unwrap();
         let start = Position { closed_us: i64::MIN, settled_us: i64::MIN };
         let partitions = [partition(), partition()];
         Self { partitions, operator: WindowOperator::new(aggregate, openness, start) }
@@ -122,9 +141,9 @@ impl Script {
     /// A row at a second; whether it was late for all windows.
     fn row(&mut self, partition: usize, key: &str, second: i64) -> bool {
         let (keys, arguments) = columns(&[Some(key)], &[Some(1.0)]);
-        let evaluated = Evaluated { keys, arguments, filters: vec![None] };
+        let rows = KeyedRows { keys, arguments, filters: vec![None] };
         let times = vec![second * 1_000_000].into();
-        !self.partitions[partition].update(&times, &evaluated, &vec![0].into()).unwrap().is_empty()
+        !self.partitions[partition].update(&times, &rows, &vec![0].into()).unwrap().is_empty()
     }
 
     /// What the watermark lets out, then what has changed besides.
@@ -204,21 +223,22 @@ async fn open_windows_show_what_has_changed() {
     assert_eq!(script.results(), Vec::<String>::new());
 }
 
-async fn state(aggregate: &WindowAggregate, keyed: bool) -> PartitionState {
+/// A state with three panes, one of them of late rows.
+fn state(aggregate: &Arc<WindowAggregate>, keyed: bool) -> PartitionState {
     let mut panes = Vec::new();
     for n in 0..3 {
-        let mut pane = Pane::default();
+        let mut partition = PartitionWindows::new(Arc::clone(aggregate), Openness::default(), 0, Some(1)).unwrap();
         let (keys, arguments) = columns(&[Some("a"), None], &[Some(f64::from(n)), Some(f64::NAN)]);
         let (keys, arguments) = if keyed { (keys, arguments) } else { (vec![], vec![]) };
-        let filters: Vec<_> = arguments.iter().map(|_| None).collect();
-        pane.update(aggregate, 2, &keys, &arguments, &filters).unwrap();
+        add(&mut partition, keys, arguments);
+        let state = partition.checkpoint().unwrap().expect("it is due at every row");
         let start_us = i64::from(n) * 10_000_000 - 10_000_000;
         let key = assign::PaneKey {
             start_us,
             first_end_us: start_us + 10_000_000,
             on_time_end_us: if n == 1 { i64::MAX } else { start_us + 10_000_000 },
         };
-        panes.push((key, pane.cut(aggregate).unwrap().clone()));
+        panes.push((key, state.panes[0].1.clone()));
     }
     PartitionState { next_offset: 42, next_checkpoint: 99, watermark_us: -7, panes }
 }
@@ -242,14 +262,14 @@ async fn a_snapshot_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     for outputs in ["key, avg(v) AS x", "key, count(DISTINCT v) AS x"] {
-        let aggregate = aggregate(outputs, "key,").await;
-        let expected = state(&aggregate, true).await;
+        let aggregate = Arc::new(aggregate(outputs, "key,").await);
+        let expected = state(&aggregate, true);
         write_snapshot(&log, NAME, &expected).unwrap();
         assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
     }
     // Neither keys nor functions: a state without columns still is one row.
-    let aggregate = aggregate("window_start AS s", "").await;
-    let expected = state(&aggregate, false).await;
+    let aggregate = Arc::new(aggregate("window_start AS s", "").await);
+    let expected = state(&aggregate, false);
     write_snapshot(&log, NAME, &expected).unwrap();
     assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
 }
@@ -259,8 +279,8 @@ async fn any_flipped_bit_is_detected_and_the_file_named() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let path = log.state_dir().join(NAME);
-    let aggregate = aggregate("key, avg(v) AS x", "key,").await;
-    write_snapshot(&log, NAME, &state(&aggregate, true).await).unwrap();
+    let aggregate = Arc::new(aggregate("key, avg(v) AS x", "key,").await);
+    write_snapshot(&log, NAME, &state(&aggregate, true)).unwrap();
     let intact = std::fs::read(&path).unwrap();
     for byte in (0..intact.len()).step_by(7).chain(0..16).chain(intact.len() - 8..intact.len()) {
         let mut broken = intact.clone();
@@ -281,20 +301,20 @@ async fn an_unknown_version_is_refused_with_both_named() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let path = log.state_dir().join(NAME);
-    let aggregate = aggregate("key, avg(v) AS x", "key,").await;
-    write_snapshot(&log, NAME, &state(&aggregate, true).await).unwrap();
+    let aggregate = Arc::new(aggregate("key, avg(v) AS x", "key,").await);
+    write_snapshot(&log, NAME, &state(&aggregate, true)).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[6..8].copy_from_slice(&9_u16.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
     let text = read_snapshot(&log, NAME, &aggregate).unwrap_err().to_string();
-    assert!(text.contains("format version 1") && text.contains("version 9"), "{text}");
+    assert!(text.contains("format version 2") && text.contains("version 9"), "{text}");
 }
 
 #[tokio::test]
 async fn a_state_of_other_types_is_none_of_the_query() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
-    write_snapshot(&log, NAME, &state(&aggregate("key, avg(v) AS x", "key,").await, true).await).unwrap();
+    write_snapshot(&log, NAME, &state(&Arc::new(aggregate("key, avg(v) AS x", "key,").await), true)).unwrap();
     let other = aggregate("key, count(v) AS x", "key,").await;
     assert!(read_snapshot(&log, NAME, &other).unwrap().is_none());
 }

@@ -4,18 +4,18 @@
 //! Which of them are emitted depends on when rows arrive. The last one of a window does not: it is emitted when the window
 //! takes no more rows, from panes that are complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
-use arrow::compute::filter_record_batch;
 use datafusion::error::Result;
 
 use super::assign::PaneKey;
-use super::groups::Groups;
-use super::operator::{PartitionWindows, Previews, WindowOperator};
+use super::operator::WindowOperator;
+use super::partition::{PartitionWindows, Previews};
 
-/// The states of the groups that have changed, by the ends of the windows they count for.
-type Changes = BTreeMap<i64, Vec<RecordBatch>>;
+/// The keys of groups that have changed, as bytes of a key table, by the ends of the windows they count for.
+type Changes = BTreeMap<i64, Keys>;
+type Keys = BTreeSet<Box<[u8]>>;
 
 impl PartitionWindows {
     /// End of the next window after `settled_us` that late rows have corrected.
@@ -24,16 +24,15 @@ impl PartitionWindows {
         self.late.iter().filter_map(|key| assigner.next_corrected_end_us(*key, settled_us)).min()
     }
 
-    /// The panes that count for the window that ends at `end_us`, in order, those of late rows among them.
-    fn counting(&self, end_us: i64) -> Vec<PaneKey> {
-        let assigner = &self.aggregate().assigner;
-        self.panes_of(end_us).filter(|key| assigner.counts_for(*key, end_us)).collect()
+    /// What has changed so far was emitted in an earlier life.
+    pub(crate) fn forget_changes(&mut self) {
+        for pane in self.panes.values_mut() {
+            pane.take_changed();
+        }
     }
 
-    /// What has changed so far was emitted in an earlier life.
-    pub(crate) fn forget_changes(&mut self) -> Result<()> {
-        let aggregate = self.shared_aggregate();
-        self.panes.values_mut().try_for_each(|pane| pane.take_fresh(&aggregate).map(|_| ()))
+    fn add_keys(&self, numbers: &[u32], keys: &mut Keys) {
+        keys.extend(numbers.iter().map(|number| Box::from(self.store.keys.ordered(*number))));
     }
 }
 
@@ -41,23 +40,15 @@ impl WindowOperator {
     /// The groups that rows have changed since this was last asked: of windows that are closed and still take rows, and
     /// of those that are not closed where that is wanted. One batch per window, by its end.
     pub(crate) fn changed(&mut self, partitions: &mut [&mut PartitionWindows]) -> Result<Vec<RecordBatch>> {
-        let changes = self.changes(partitions)?;
-        let looked = |(end_us, changed): (i64, Vec<RecordBatch>)| {
-            self.of_groups(partitions, end_us, &changed, |n, key, partitions| {
-                let aggregate = partitions[n].shared_aggregate();
-                let pane = partitions[n].panes.get_mut(&key).expect("listed before");
-                pane.look(&aggregate).cloned()
-            })
-        };
-        changes.into_iter().map(looked).collect()
+        let changes = self.changes(partitions);
+        changes.into_iter().map(|(end_us, keys)| self.of_keys(partitions, end_us, &keys)).collect()
     }
 
-    fn changes(&mut self, partitions: &mut [&mut PartitionWindows]) -> Result<Changes> {
+    fn changes(&mut self, partitions: &mut [&mut PartitionWindows]) -> Changes {
         let mut changes = Changes::new();
         if self.openness.previews == Previews::None {
-            return Ok(changes);
+            return changes;
         }
-        let aggregate = &self.aggregate;
         let (closed_us, settled_us) = (self.position.closed_us, self.position.settled_us);
         let until_us = if self.openness.previews == Previews::All { i64::MAX } else { closed_us };
         for partition in partitions.iter_mut() {
@@ -67,71 +58,44 @@ impl WindowOperator {
             };
             for key in &seen {
                 let pane = partition.panes.get_mut(key).expect("listed above");
-                let fresh = pane.take_fresh(aggregate)?;
+                let fresh = pane.take_changed();
                 // Rows that came before the window was closed elsewhere, and were late by their own partition.
                 let is_news = |end_us: i64| {
                     let closed_now = end_us > self.looked_us && end_us <= closed_us;
                     closed_now && key.is_late() && end_us < key.on_time_end_us
                 };
-                if fresh.is_none() && (!key.is_late() || self.looked_us == closed_us) {
+                if fresh.is_empty() && (!key.is_late() || self.looked_us == closed_us) {
                     continue;
                 }
-                for end_us in aggregate.assigner.counted_ends_us(*key, settled_us, until_us) {
-                    let changed = match is_news(end_us) {
-                        true => Some(pane.look(aggregate)?.clone()),
-                        false => fresh.clone(),
-                    };
-                    if let Some(changed) = changed {
-                        changes.entry(end_us).or_default().push(changed);
+                let all: Vec<u32> = partition.panes[key].groups.iter().map(|(key, _)| key).collect();
+                for end_us in self.aggregate.assigner.counted_ends_us(*key, settled_us, until_us) {
+                    let changed = if is_news(end_us) { &all } else { &fresh };
+                    if !changed.is_empty() {
+                        partition.add_keys(changed, changes.entry(end_us).or_default());
                     }
                 }
             }
         }
         self.looked_us = closed_us;
-        Ok(changes)
+        changes
     }
 
     /// The last result of a window for the groups that late rows have changed: all its panes are complete.
     pub(super) fn settled(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<RecordBatch> {
-        let mut changed = Vec::new();
-        for partition in partitions.iter_mut() {
-            let late = partition.counting(end_us).into_iter().filter(|key| key.on_time_end_us > end_us);
-            for key in late.collect::<Vec<_>>() {
-                let pane = partition.panes.get_mut(&key).expect("listed above");
-                changed.push(pane.cut(&self.aggregate)?.clone());
-            }
+        let mut keys = Keys::new();
+        for partition in partitions.iter() {
+            partition.add_keys(&partition.corrected_keys(end_us), &mut keys);
         }
-        self.of_groups(partitions, end_us, &changed, |n, key, partitions| {
-            let aggregate = partitions[n].shared_aggregate();
-            partitions[n].panes.get_mut(&key).expect("listed before").cut(&aggregate).cloned()
-        })
+        self.of_keys(partitions, end_us, &keys)
     }
 
-    /// A window's result for the groups whose keys are in `changed`; `state` gives that of a pane.
-    fn of_groups(
-        &self,
-        partitions: &mut [&mut PartitionWindows],
-        end_us: i64,
-        changed: &[RecordBatch],
-        state: impl Fn(usize, PaneKey, &mut [&mut PartitionWindows]) -> Result<RecordBatch>,
-    ) -> Result<RecordBatch> {
-        let aggregate = &self.aggregate;
-        let has_keys = !aggregate.key_schema().fields().is_empty();
-        let mut wanted = Groups::new(aggregate)?;
-        for changed in changed {
-            wanted.are_among(aggregate, changed, 0)?;
+    /// A window's present result for the groups of these keys.
+    fn of_keys(&self, partitions: &mut [&mut PartitionWindows], end_us: i64, keys: &Keys) -> Result<RecordBatch> {
+        let mut selections = Vec::with_capacity(partitions.len());
+        for partition in partitions.iter_mut() {
+            let wanted: Vec<u32> = keys.iter().filter_map(|key| partition.store.keys.find(key)).collect();
+            selections.push(partition.present_result(end_us, &wanted)?);
         }
-        let count = wanted.len();
-        let mut groups = Groups::new(aggregate)?;
-        for n in 0..partitions.len() {
-            for key in partitions[n].counting(end_us) {
-                let mut state = state(n, key, partitions)?;
-                if has_keys {
-                    state = filter_record_batch(&state, &wanted.are_among(aggregate, &state, count)?)?;
-                }
-                groups.merge(aggregate, &state)?;
-            }
-        }
-        self.output(end_us, groups)
+        self.output(partitions, end_us, selections)
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use tokio::sync::watch;
 
 use crate::adapt::{Adapter, projected};
 use crate::error::{Error, Result, corrupt};
 use crate::partition::Rows;
 use crate::partition::state::{Found, Partition, Published, TailRows};
-use crate::segment::{Segment, SegmentReader};
+use crate::segment::{Segment, SegmentReader, Wanted};
 use crate::stream::Stream;
 
 /// Reads a partition forwards from an offset: segments first, then the shared tail, without a gap. Only durable rows
@@ -21,6 +22,8 @@ pub struct PartitionReader {
     stream: Stream,
     partition: Arc<Partition>,
     projection: Option<Vec<usize>>,
+    /// Columns, as indices into the schema, that may come as dictionaries.
+    dictionaries: Vec<usize>,
     /// The way from another schema that rows of the tail had last, with its version, to what is handed out.
     adapter: Option<(u32, Adapter)>,
     position: u64,
@@ -38,12 +41,23 @@ impl PartitionReader {
             stream,
             partition,
             projection,
+            dictionaries: Vec::new(),
             adapter: None,
             position: offset,
             published,
             segment: None,
             left_over: None,
         }
+    }
+
+    /// Lets texts of these columns (indices into the schema) come as `Dictionary(Int32, Utf8)` where they are stored so:
+    /// many rows of a segment then share one dictionary, whose texts are not copied. Rows of the tail, and those written
+    /// under another schema, come as plain texts.
+    #[must_use]
+    pub fn with_dictionaries(mut self, columns: Vec<usize>) -> Self {
+        let is_text = |column: &usize| *self.stream.schema().field(*column).data_type() == DataType::Utf8;
+        self.dictionaries = columns.into_iter().filter(is_text).collect();
+        self
     }
 
     /// The next rows, at most `max_rows`; `None` when the reader has reached the durable end. Blocks on disk
@@ -125,7 +139,12 @@ impl PartitionReader {
 
     /// Opens the segment that holds the position. Returns its rows from there on, as far as they are decoded.
     fn open_segment(&mut self, segment: &Arc<Segment>) -> Result<RecordBatch> {
-        let mut reader = SegmentReader::open(segment, &self.stream, self.position, self.projection.as_deref())?;
+        let mut reader = SegmentReader::open(
+            segment,
+            &self.stream,
+            self.position,
+            &Wanted { projection: self.projection.as_deref(), dictionaries: &self.dictionaries },
+        )?;
         let batch = reader.next()?;
         self.segment = Some(reader);
         batch.ok_or_else(|| {

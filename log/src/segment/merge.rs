@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::segment::{Segment, SegmentReader, SegmentWriter};
+use crate::segment::{Segment, SegmentReader, SegmentWriter, Wanted};
 use crate::stream::Stream;
 
 /// How many neighbours make a merge worth it.
@@ -74,7 +74,7 @@ fn copy(
 ) -> Result<()> {
     for segment in segments {
         let append_ms = segment.name.append_ms.cast_signed();
-        let mut reader = SegmentReader::open(segment, stream, segment.name.start, None)?;
+        let mut reader = SegmentReader::open(segment, stream, segment.name.start, &Wanted::default())?;
         while let Some(batch) = reader.next()? {
             if !go_on() {
                 return Err(Error::Closed);

@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::error::{Result, corrupt, io_error};
 
 pub(crate) use name::{SegmentName, is_temporary};
-pub(crate) use read::SegmentReader;
+pub(crate) use read::{SegmentReader, Wanted};
 pub(crate) use write::{SegmentWriter, check_schema, create_folder};
 
 /// Folder of all segments in the data directory.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -20,13 +20,22 @@ use crate::segment::Segment;
 use crate::stream::Stream;
 
 /// Rows decoded at a time.
-const BATCH_ROWS: usize = 8192;
+const BATCH_ROWS: usize = 16_384;
 
 /// Iterates over the batches of one segment.
 pub(crate) struct SegmentReader {
     segment: Arc<Segment>,
     batches: ParquetRecordBatchReader,
     columns: Columns,
+}
+
+/// What is asked for of a segment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// Columns, as indices into the stream's schema; all when `None`.
+    pub(crate) projection: Option<&'a [usize]>,
+    /// Texts among all columns of the stream that may come as dictionaries.
+    pub(crate) dictionaries: &'a [usize],
 }
 
 /// What makes the rows asked for of a decoded batch.
@@ -40,17 +49,11 @@ enum Columns {
 }
 
 impl SegmentReader {
-    /// Opens the segment at `offset`, which lies in it. Its rows get the schema of `stream`, projected on the columns of
-    /// these indices.
-    pub(crate) fn open(
-        segment: &Arc<Segment>,
-        stream: &Stream,
-        offset: u64,
-        projection: Option<&[usize]>,
-    ) -> Result<Self> {
+    /// Opens the segment at `offset`, which lies in it. Its rows get what is wanted of the schema of `stream`.
+    pub(crate) fn open(segment: &Arc<Segment>, stream: &Stream, offset: u64, wanted: &Wanted<'_>) -> Result<Self> {
         let failed = |source| Error::Parquet { path: segment.path.clone(), source };
         let content = segment.load()?;
-        let planned = contained(|| plan(&content, segment, stream, projection, failed));
+        let planned = contained(|| plan(&content, segment, stream, wanted, failed));
         let (found, read, columns) = planned.map_err(|panic| corrupt(&segment.path, 0, panic))??;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
         check_rows(segment, builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows))?;
@@ -98,7 +101,7 @@ fn plan(
     content: &Bytes,
     segment: &Segment,
     stream: &Stream,
-    projection: Option<&[usize]>,
+    &Wanted { projection, dictionaries }: &Wanted<'_>,
     failed: impl Fn(ParquetError) -> Error,
 ) -> Result<(ArrowReaderMetadata, Option<Vec<usize>>, Columns)> {
     let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new()).map_err(&failed)?;
@@ -107,7 +110,7 @@ fn plan(
         let adapter = Adapter::new(stream.name(), found.schema(), &projected(stream.schema(), projection)?)?;
         return Ok((found, Some(adapter.columns_read()), Columns::Adapted(adapter.over_columns_read())));
     }
-    let options = ArrowReaderOptions::new().with_schema(Arc::clone(stream.schema()));
+    let options = ArrowReaderOptions::new().with_schema(with_dictionaries(stream.schema(), dictionaries));
     let found = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options).map_err(&failed)?;
     let Some(projection) = projection else { return Ok((found, None, Columns::All)) };
     let mut read = projection.to_vec();
@@ -115,6 +118,21 @@ fn plan(
     read.dedup();
     let columns = projection.iter().filter_map(|column| read.binary_search(column).ok()).collect();
     Ok((found, Some(read), Columns::Projected(columns)))
+}
+
+/// The schema with these columns as dictionaries.
+fn with_dictionaries(schema: &SchemaRef, columns: &[usize]) -> SchemaRef {
+    if columns.is_empty() {
+        return Arc::clone(schema);
+    }
+    let encoded = |(at, field): (usize, &Arc<Field>)| match columns.contains(&at) {
+        false => Arc::clone(field),
+        true => {
+            let text = Box::new(field.data_type().clone());
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Dictionary(Box::new(DataType::Int32), text)))
+        }
+    };
+    Arc::new(Schema::new(schema.fields().iter().enumerate().map(encoded).collect::<Vec<_>>()))
 }
 
 /// Columns of an earlier or a later schema of the stream widen one to the other; any other file is none of the stream's.

@@ -1,7 +1,8 @@
 //! Any batches survive in a segment, from any offset and with any columns.
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::DataType::{self, Utf8};
 use proptest::prelude::*;
 
 use super::*;
@@ -25,13 +26,27 @@ fn write(batches: &[RecordBatch]) -> Arc<Segment> {
 fn read(segment: &Arc<Segment>, batches: &[RecordBatch], offset: u64, columns: Option<&[usize]>) -> RecordBatch {
     let schema = batches[0].schema();
     let stream = Stream::new(StreamId(1), StreamSpec::new("numbers", Arc::clone(&schema)));
-    let mut reader = SegmentReader::open(segment, &stream, offset, columns).unwrap();
-    let mut found = Vec::new();
-    while let Some(batch) = reader.next().unwrap() {
-        found.push(batch);
-    }
-    let schema = columns.map_or(Arc::clone(&schema), |columns| schema.project(columns).unwrap().into());
-    concat_batches(&schema, &found).unwrap()
+    let wanted = columns.map_or(Arc::clone(&schema), |columns| schema.project(columns).unwrap().into());
+    let texts: Vec<usize> = (0..schema.fields().len()).filter(|i| *schema.field(*i).data_type() == Utf8).collect();
+    let with = |dictionaries: &[usize]| {
+        let asked = Wanted { projection: columns, dictionaries };
+        let mut reader = SegmentReader::open(segment, &stream, offset, &asked).unwrap();
+        let mut found = Vec::new();
+        while let Some(batch) = reader.next().unwrap() {
+            for (column, field) in batch.columns().iter().zip(wanted.fields()) {
+                let is_dictionary = matches!(column.data_type(), DataType::Dictionary(..));
+                assert_eq!(is_dictionary, !dictionaries.is_empty() && *field.data_type() == Utf8);
+            }
+            let plain = batch.columns().iter().zip(wanted.fields()).map(|(c, f)| cast(c, f.data_type()).unwrap());
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let plain = RecordBatch::try_new_with_options(Arc::clone(&wanted), plain.collect(), &options);
+            found.push(plain.unwrap());
+        }
+        concat_batches(&wanted, &found).unwrap()
+    };
+    let plain = with(&[]);
+    assert_eq!(with(&texts), plain);
+    plain
 }
 
 proptest! {

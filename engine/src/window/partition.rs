@@ -1,0 +1,298 @@
+//! One partition's open panes: takes its rows, and gives the groups of a window.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use datafusion::error::Result;
+
+use super::aggregate::WindowAggregate;
+use super::assign::PaneKey;
+use super::blocks::Blocks;
+use super::groups::Groups;
+use super::pane::Pane;
+use super::sort_rows::{LateRow, RowsByPane, sort_rows};
+use super::store::{Selection, Store};
+use crate::keyed::KeyedRows;
+use crate::watermark::Watermark;
+
+/// Rows of a partition between two snapshots, at least. It grows with the number of groups, so that writing them stays a
+/// small part of the work; the rows alone determine it.
+const CHECKPOINT_ROWS: u64 = 1 << 20;
+
+/// How long windows take rows, and what can be seen of them meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Openness {
+    /// For so long after its end, by the watermark, a window takes rows and is corrected.
+    pub(crate) lateness_us: i64,
+    /// What is looked at before it is complete.
+    pub(crate) previews: Previews,
+}
+
+/// Panes that are looked at before they are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Previews {
+    #[default]
+    None,
+    /// Those whose rows correct closed windows.
+    Late,
+    /// All.
+    All,
+}
+
+impl Openness {
+    fn is_watched(&self, key: PaneKey) -> bool {
+        match self.previews {
+            Previews::None => false,
+            Previews::Late => key.is_late(),
+            Previews::All => true,
+        }
+    }
+}
+
+/// One partition's open panes.
+#[derive(Debug)]
+pub(crate) struct PartitionWindows {
+    aggregate: Arc<WindowAggregate>,
+    openness: Openness,
+    /// How far event time has got.
+    pub(crate) watermark: Watermark,
+    pub(super) store: Store,
+    pub(super) panes: BTreeMap<PaneKey, Pane>,
+    /// Those of `panes` whose rows correct closed windows.
+    pub(super) late: BTreeSet<PaneKey>,
+    blocks: Option<Blocks>,
+    next_offset: u64,
+    next_checkpoint: u64,
+    checkpoint_rows: u64,
+    /// The key of each row that is taken, kept for its memory.
+    numbers: Vec<u32>,
+}
+
+/// One partition's state at a checkpoint; what a snapshot stores.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionState {
+    /// First offset that is not in it.
+    pub(crate) next_offset: u64,
+    /// Offset of the following checkpoint.
+    pub(crate) next_checkpoint: u64,
+    /// The watermark.
+    pub(crate) watermark_us: i64,
+    /// The open panes.
+    pub(crate) panes: Vec<(PaneKey, RecordBatch)>,
+}
+
+impl PartitionWindows {
+    pub(crate) fn new(
+        aggregate: Arc<WindowAggregate>,
+        openness: Openness,
+        delay_us: i64,
+        checkpoint_rows: Option<u64>,
+    ) -> Result<Self> {
+        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS);
+        Ok(Self {
+            store: Store::new(&aggregate)?,
+            blocks: Blocks::suit(&aggregate.assigner).then(Blocks::default),
+            aggregate,
+            openness,
+            watermark: Watermark::new(delay_us),
+            panes: BTreeMap::new(),
+            late: BTreeSet::new(),
+            next_offset: 0,
+            next_checkpoint: checkpoint_rows,
+            checkpoint_rows,
+            numbers: Vec::new(),
+        })
+    }
+
+    /// Goes on from a stored state.
+    pub(crate) fn restore(&mut self, state: PartitionState) -> Result<()> {
+        self.watermark.advance_to(state.watermark_us);
+        self.next_offset = state.next_offset;
+        self.next_checkpoint = state.next_checkpoint;
+        for (key, rows) in state.panes {
+            let groups = self.store.restore(&rows)?;
+            self.panes.insert(key, Pane::new(groups, self.openness.is_watched(key)));
+        }
+        self.late = self.panes.keys().copied().filter(|key| key.is_late()).collect();
+        Ok(())
+    }
+
+    /// First offset whose row it has not taken.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Goes on at a later offset: the rows before it are gone.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        self.next_offset = self.next_offset.max(offset);
+    }
+
+    /// How many rows it may take before [`checkpoint`](Self::checkpoint) is due.
+    pub(crate) fn rows_to_checkpoint(&self) -> u64 {
+        self.next_checkpoint.saturating_sub(self.next_offset)
+    }
+
+    /// The aggregate whose panes these are.
+    pub(crate) fn aggregate(&self) -> &WindowAggregate {
+        &self.aggregate
+    }
+
+    /// Takes the partition's next rows: `times` of all of them, `rows` being what the stage below left, with the index of
+    /// each row among `times` in `row_of`. Returns the late ones.
+    pub(crate) fn update(
+        &mut self,
+        times: &TimestampMicrosecondArray,
+        rows: &KeyedRows,
+        row_of: &UInt32Array,
+    ) -> Result<Vec<LateRow>> {
+        let watermarks = self.watermark.observe(times);
+        self.next_offset += times.len() as u64;
+        let sorted = sort_rows(&self.aggregate.assigner, self.openness.lateness_us, times, &watermarks, row_of);
+        let RowsByPane { panes, pane_of, taken, late } = sorted;
+        match taken {
+            None => self.add(rows, &panes, &pane_of)?,
+            Some(taken) => self.add(&rows.take(&UInt32Array::from(taken))?, &panes, &pane_of)?,
+        }
+        Ok(late)
+    }
+
+    /// Adds rows, each to one of `panes`.
+    fn add(&mut self, rows: &KeyedRows, panes: &[PaneKey], pane_of: &[u32]) -> Result<()> {
+        if pane_of.is_empty() {
+            return Ok(());
+        }
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.store.keys.intern(pane_of.len(), &rows.keys, &mut numbers)?;
+        let mut open: Vec<Pane> = Vec::with_capacity(panes.len());
+        for key in panes {
+            let new = || Pane::new(Groups::default(), self.openness.is_watched(*key));
+            open.push(self.panes.remove(key).unwrap_or_else(new));
+        }
+        let is_watched = open.iter().any(Pane::is_watched);
+        for (number, pane) in numbers.iter_mut().zip(pane_of) {
+            let pane = &mut open[*pane as usize];
+            if is_watched {
+                pane.touch(*number);
+            }
+            *number = self.store.slot(&mut pane.groups, *number);
+        }
+        self.store.accumulators.update(&rows.arguments, &rows.filters, &numbers)?;
+        self.late.extend(panes.iter().filter(|key| key.is_late()));
+        self.panes.extend(panes.iter().copied().zip(open));
+        self.numbers = numbers;
+        Ok(())
+    }
+
+    /// The state of all panes, when the partition stands at a checkpoint offset.
+    pub(crate) fn checkpoint(&mut self) -> Result<Option<PartitionState>> {
+        if self.next_offset < self.next_checkpoint {
+            return Ok(None);
+        }
+        let mut panes = Vec::with_capacity(self.panes.len());
+        for (key, pane) in &self.panes {
+            panes.push((*key, self.store.state(&self.aggregate, &pane.groups)?));
+        }
+        // Only panes that this partition itself keeps open: whether an older one is still here depends on the others.
+        let watermark_us = self.watermark.current_us();
+        let passed_us = watermark_us.saturating_sub(self.openness.lateness_us);
+        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > passed_us);
+        let groups: usize = open.map(|(_, state)| state.num_rows()).sum();
+        self.next_checkpoint = self.next_offset + self.checkpoint_rows.max(4 * groups as u64);
+        Ok(Some(PartitionState {
+            next_offset: self.next_offset,
+            next_checkpoint: self.next_checkpoint,
+            watermark_us,
+            panes,
+        }))
+    }
+
+    /// Number of open panes.
+    pub(crate) fn open_panes(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// Bytes of open panes.
+    pub(crate) fn bytes(&self) -> usize {
+        let blocks = self.blocks.as_ref().map_or(0, Blocks::bytes);
+        self.store.bytes() + blocks + self.panes.values().map(Pane::bytes).sum::<usize>()
+    }
+
+    /// End of the next window after `closed_us` that has rows in time. A window ends after the start of each of its panes, so the
+    /// panes from the earliest end found on cannot have an earlier one: only those of one window are looked at.
+    pub(super) fn next_end_us(&self, closed_us: i64) -> Option<i64> {
+        let assigner = &self.aggregate.assigner;
+        let mut earliest: Option<i64> = None;
+        for key in self.panes.range(PaneKey::first(assigner.first_open_pane_us(closed_us))..).map(|(key, _)| key) {
+            if earliest.is_some_and(|end_us| key.start_us >= end_us) {
+                break;
+            }
+            let end_us = assigner.next_end_us(*key, closed_us);
+            earliest = earliest.into_iter().chain(end_us).min();
+        }
+        earliest
+    }
+
+    /// End of the last window over its rows.
+    pub(crate) fn last_end_us(&self) -> Option<i64> {
+        self.panes.keys().next_back().map(|key| self.aggregate.assigner.last_end_us(key.start_us))
+    }
+
+    /// All panes of the window that ends at `end_us`, in order.
+    fn panes_of(&self, end_us: i64) -> impl Iterator<Item = (&PaneKey, &Pane)> {
+        let start_us = self.aggregate.assigner.window_start_us(end_us);
+        self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us))
+    }
+
+    /// The groups of the first result of the window that ends at `end_us`.
+    pub(super) fn first_result(&mut self, end_us: i64) -> Result<Selection> {
+        let assigner = &self.aggregate.assigner;
+        match &mut self.blocks {
+            Some(blocks) => {
+                let parts = blocks.parts(assigner, &mut self.store, &self.panes, end_us)?;
+                self.store.select(&parts, None)
+            }
+            None => {
+                let start_us = assigner.window_start_us(end_us);
+                let panes = self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us));
+                let covering = panes.filter(|(key, _)| assigner.covers(**key, end_us));
+                let parts: Vec<&Groups> = covering.map(|(_, pane)| &pane.groups).collect();
+                self.store.select(&parts, None)
+            }
+        }
+    }
+
+    /// The groups of the window that ends at `end_us` as all its rows make them, late ones among them; of `wanted` keys.
+    pub(super) fn present_result(&mut self, end_us: i64, wanted: &[u32]) -> Result<Selection> {
+        let assigner = &self.aggregate.assigner;
+        let start_us = assigner.window_start_us(end_us);
+        let panes = self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us));
+        let counting = panes.filter(|(key, _)| assigner.counts_for(**key, end_us));
+        let parts: Vec<&Groups> = counting.map(|(_, pane)| &pane.groups).collect();
+        self.store.select(&parts, Some(wanted))
+    }
+
+    /// The keys of rows that came too late for the first result of the window that ends at `end_us`, and count for it.
+    pub(super) fn corrected_keys(&self, end_us: i64) -> Vec<u32> {
+        let assigner = &self.aggregate.assigner;
+        let late = self.panes_of(end_us).filter(|(key, _)| key.on_time_end_us > end_us);
+        let late = late.filter(|(key, _)| assigner.counts_for(**key, end_us));
+        late.flat_map(|(_, pane)| pane.groups.iter().map(|(key, _)| key)).collect()
+    }
+
+    /// Drops the panes whose windows take no rows any more. A replay passes windows that were closed in an earlier life
+    /// before its own watermark does; their panes stay until then, as they did the first time.
+    pub(crate) fn forget(&mut self, settled_us: i64) {
+        let assigner = &self.aggregate.assigner;
+        let passed_us = settled_us.min(self.watermark.current_us().saturating_sub(self.openness.lateness_us));
+        while let Some(first) = self.panes.first_entry()
+            && assigner.last_end_us(first.key().start_us) <= passed_us
+        {
+            self.late.remove(first.key());
+            self.store.release(&first.remove().groups);
+        }
+        if let Some(blocks) = &mut self.blocks {
+            blocks.forget(&mut self.store, assigner, passed_us);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Keys and accumulators that all panes of a partition share: a key is known once, whatever the number of panes it has
+//! rows in.
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
+use datafusion::error::Result;
+
+use super::aggregate::WindowAggregate;
+use super::groups::Groups;
+use crate::keyed::{Accumulators, KeyTable};
+
+/// Keys and accumulators.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) keys: KeyTable,
+    pub(super) accumulators: Accumulators,
+    /// In how many panes each key is; one that is in none is forgotten.
+    holders: Vec<u32>,
+    sorted: Sorted,
+}
+
+/// All keys in their order, as they were at a version of the table.
+#[derive(Debug, Default)]
+struct Sorted {
+    version: Option<u64>,
+    numbers: Vec<u32>,
+    columns: Vec<ArrayRef>,
+    /// Where each number is in `numbers`.
+    ranks: Vec<u32>,
+}
+
+/// Some groups of a partition, in key order.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    pub(super) keys: Vec<u32>,
+    pub(super) slots: Vec<u32>,
+    /// Slots that were made for it.
+    pub(super) temporary: Vec<u32>,
+}
+
+impl Store {
+    pub(super) fn new(aggregate: &WindowAggregate) -> Result<Self> {
+        Ok(Self {
+            keys: KeyTable::new(aggregate.functions.key_schema())?,
+            accumulators: aggregate.functions.accumulators()?,
+            holders: Vec::new(),
+            sorted: Sorted::default(),
+        })
+    }
+
+    /// The slot of a key in a pane, a new one where it has none.
+    pub(super) fn slot(&mut self, groups: &mut Groups, key: u32) -> u32 {
+        if let Some(slot) = groups.slot(key) {
+            return slot;
+        }
+        let slot = self.accumulators.allocate();
+        self.put(groups, key, slot);
+        slot
+    }
+
+    fn put(&mut self, groups: &mut Groups, key: u32, slot: u32) {
+        groups.insert(key, slot);
+        if self.holders.len() <= key as usize {
+            self.holders.resize(self.keys.numbers(), 0);
+        }
+        self.holders[key as usize] += 1;
+    }
+
+    /// Adds all groups of one pane to those of another, as if their rows came now.
+    pub(super) fn add(&mut self, into: &mut Groups, from: &Groups) -> Result<()> {
+        let (mut to, mut of) = (Vec::with_capacity(from.len()), Vec::with_capacity(from.len()));
+        for (key, slot) in from.iter() {
+            to.push(self.slot(into, key));
+            of.push(slot);
+        }
+        self.accumulators.combine(&to, &of)
+    }
+
+    /// Frees the slots of a pane, and forgets keys that are in no other.
+    pub(super) fn release(&mut self, groups: &Groups) {
+        let mut slots = Vec::with_capacity(groups.len());
+        for (key, slot) in groups.iter() {
+            slots.push(slot);
+            let holders = &mut self.holders[key as usize];
+            *holders -= 1;
+            if *holders == 0 {
+                self.keys.remove(key);
+            }
+        }
+        self.accumulators.release(&slots);
+    }
+
+    /// The groups of several panes, added up in the order of these; only `wanted` keys where that is given.
+    pub(super) fn select(&mut self, parts: &[&Groups], wanted: Option<&[u32]>) -> Result<Selection> {
+        let mut selection = Selection::default();
+        if let ([only], None) = (parts, wanted) {
+            self.in_key_order(only, &mut selection);
+            return Ok(selection);
+        }
+        let mut groups = Groups::default();
+        let mut own = Groups::default();
+        for part in parts {
+            let (mut first, mut of, mut into, mut from) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+            let mut take = |key: u32, slot: u32| {
+                let Some(before) = groups.slot(key) else { return groups.insert(key, slot) };
+                let to = own.slot(key).unwrap_or_else(|| {
+                    let to = self.accumulators.allocate();
+                    own.insert(key, to);
+                    selection.temporary.push(to);
+                    first.push(to);
+                    of.push(before);
+                    to
+                });
+                into.push(to);
+                from.push(slot);
+            };
+            match wanted {
+                None => part.iter().for_each(|(key, slot)| take(key, slot)),
+                Some(wanted) => wanted.iter().for_each(|key| {
+                    if let Some(slot) = part.slot(*key) {
+                        take(*key, slot);
+                    }
+                }),
+            }
+            self.accumulators.combine(&first, &of)?;
+            self.accumulators.combine(&into, &from)?;
+        }
+        self.in_key_order(&groups, &mut selection);
+        for (key, slot) in selection.keys.iter().zip(&mut selection.slots) {
+            *slot = own.slot(*key).unwrap_or(*slot);
+        }
+        Ok(selection)
+    }
+
+    fn in_key_order(&mut self, groups: &Groups, selection: &mut Selection) {
+        if groups.len() * 4 < self.keys.len() {
+            selection.keys.extend(groups.iter().map(|(key, _)| key));
+            selection.keys.sort_unstable_by(|a, b| self.keys.ordered(*a).cmp(self.keys.ordered(*b)));
+            let slot = |key: &u32| groups.slot(*key).expect("it was listed");
+            selection.slots.extend(selection.keys.iter().map(slot));
+            return;
+        }
+        self.sort();
+        for key in &self.sorted.numbers {
+            if let Some(slot) = groups.slot(*key) {
+                selection.keys.push(*key);
+                selection.slots.push(slot);
+            }
+        }
+    }
+
+    fn sort(&mut self) {
+        if self.sorted.version == Some(self.keys.version()) {
+            return;
+        }
+        let mut numbers: Vec<u32> = self.keys.iter().collect();
+        numbers.sort_unstable_by(|a, b| self.keys.ordered(*a).cmp(self.keys.ordered(*b)));
+        self.sorted = Sorted { version: Some(self.keys.version()), numbers, ..Sorted::default() };
+    }
+
+    /// The columns of keys.
+    pub(super) fn key_columns(&mut self, keys: &[u32]) -> Result<Vec<ArrayRef>> {
+        if self.sorted.version != Some(self.keys.version()) || keys.len() * 4 < self.sorted.numbers.len() {
+            return self.keys.columns(keys.iter().copied());
+        }
+        if self.sorted.ranks.is_empty() {
+            self.sorted.columns = self.keys.columns(self.sorted.numbers.iter().copied())?;
+            self.sorted.ranks = vec![0; self.keys.numbers()];
+            for (rank, number) in self.sorted.numbers.iter().enumerate() {
+                self.sorted.ranks[*number as usize] = rank as u32;
+            }
+        }
+        if keys == self.sorted.numbers {
+            return Ok(self.sorted.columns.clone());
+        }
+        let ranks = UInt32Array::from_iter_values(keys.iter().map(|key| self.sorted.ranks[*key as usize]));
+        self.sorted.columns.iter().map(|column| Ok(take(column, &ranks, None)?)).collect()
+    }
+
+    /// The state of a pane as a table: keys and accumulators.
+    pub(super) fn state(&mut self, aggregate: &WindowAggregate, groups: &Groups) -> Result<RecordBatch> {
+        let (keys, slots): (Vec<u32>, Vec<u32>) = groups.iter().unzip();
+        let mut columns = self.keys.columns(keys.iter().copied())?;
+        columns.extend(self.accumulators.state(&slots)?);
+        let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
+        Ok(RecordBatch::try_new_with_options(aggregate.state_schema().clone(), columns, &options)?)
+    }
+
+    /// The groups of a table that [`state`](Self::state) gave.
+    pub(super) fn restore(&mut self, state: &RecordBatch) -> Result<Groups> {
+        let (keys, states) = state.columns().split_at(self.keys.columns_len());
+        let mut numbers = Vec::new();
+        self.keys.intern(state.num_rows(), keys, &mut numbers)?;
+        let slots = self.accumulators.restore(state.num_rows(), states)?;
+        let mut groups = Groups::default();
+        for (key, slot) in numbers.into_iter().zip(slots) {
+            self.put(&mut groups, key, slot);
+        }
+        Ok(groups)
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        let sorted = (self.sorted.numbers.capacity() + self.sorted.ranks.capacity()) * size_of::<u32>()
+            + self.sorted.columns.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
+        self.keys.bytes() + self.accumulators.bytes() + self.holders.capacity() * size_of::<u32>() + sorted
+    }
+}
