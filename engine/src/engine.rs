@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
-use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
+use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target, WindowedShape};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,8 +18,9 @@ use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
 use crate::query::{
-    Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, QueryStatus, StatelessQuery,
-    StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
+    Control, Counters, Emitter, InputStreams, Member, OrderedQuery, OrderedSettings, QueryStatus, ResumePoint,
+    SharedInput, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema,
+    failed_stream_name, union,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -52,10 +53,10 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct RunningQuery {
-    name: String,
+    /// Itself, or those that share panes.
+    queries: Vec<Named>,
     control: watch::Sender<Control>,
     task: JoinHandle<Result<()>>,
-    status: Arc<QueryStatus>,
 }
 
 /// A continuous query of a pipeline: an `INSERT INTO` or an alert.
@@ -157,14 +158,15 @@ impl Engine {
         }
         let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
         let mut opened = Vec::new();
-        for query in in_flow_order(&ContinuousQuery::all(&engine.pipeline))? {
-            if !query.runs_in_sink() {
-                opened.push(opener.open(query).await.map_err(|error| in_query(&query.name(), error))?);
-            }
+        let mut queries = in_flow_order(&ContinuousQuery::all(&engine.pipeline))?;
+        queries.retain(|query| !query.runs_in_sink());
+        for queries in opener.sharing(queries)? {
+            let open = opener.open(&queries).await;
+            opened.push(open.map_err(|error| in_query(&queries[0].name(), error))?);
         }
+        remove_forgotten_snapshots(&engine.log);
         let runtime = engine.runtime.as_ref().expect("just made");
-        let running = opened.into_iter().map(|(name, status, query)| query.spawn(runtime, name, status)).collect();
-        engine.running = running;
+        engine.running = opened.into_iter().map(|(queries, opened)| opened.spawn(runtime, queries)).collect();
         Ok(engine)
     }
 
@@ -209,7 +211,8 @@ impl Engine {
 
     /// Name and status of every running query, in the order rows flow.
     pub fn status(&self) -> impl Iterator<Item = (&str, &Arc<QueryStatus>)> {
-        self.running.iter().map(|query| (query.name.as_str(), &query.status))
+        let queries = self.running.iter().flat_map(|running| &running.queries);
+        queries.map(|(name, status)| (name.as_str(), status))
     }
 
     /// Lets every query read to the durable end, close its windows and end, upstream first. Nothing may be appended
@@ -304,8 +307,78 @@ enum Opened {
     Ordered(Box<OrderedQuery>),
 }
 
+/// Name and status of a query.
+type Named = (String, Arc<QueryStatus>);
+
 impl Opener<'_> {
-    async fn open(&self, query: ContinuousQuery<'_>) -> Result<(String, Arc<QueryStatus>, Opened)> {
+    /// The queries that share panes, together; in the order of the first of each.
+    fn sharing<'q>(&self, queries: Vec<ContinuousQuery<'q>>) -> Result<Vec<Vec<ContinuousQuery<'q>>>> {
+        let mut groups: Vec<(Option<SharedInput<'q>>, Vec<ContinuousQuery<'q>>)> = Vec::new();
+        for query in queries {
+            let QueryShape::Windowed(shape) = query.shape() else {
+                groups.push((None, vec![query]));
+                continue;
+            };
+            let stream = &self.streams.get(&shape.stream).expect("the checker resolved every stream").stream;
+            let resume = ResumePoint::of(&self.engine.log, &query.name(), query.sql(), stream)?;
+            let input = SharedInput::of(query.shape(), query.emit(), resume);
+            match groups.iter_mut().find(|(known, _)| known.is_some() && *known == input) {
+                Some((_, sharing)) => sharing.push(query),
+                None => groups.push((input, vec![query])),
+            }
+        }
+        Ok(groups.into_iter().map(|(_, queries)| queries).collect())
+    }
+
+    /// Opens windowed queries that share panes.
+    async fn open_windowed(&self, queries: &[(ContinuousQuery<'_>, &WindowedShape)]) -> Result<(Vec<Named>, Opened)> {
+        let Engine { log, pipeline, tables, .. } = self.engine;
+        let shapes: Vec<&WindowedShape> = queries.iter().map(|(_, shape)| *shape).collect();
+        let (shape, columns) = union(&shapes);
+        let streams = self.streams.get(&shape.stream).expect("the checker resolved every stream").clone();
+        let (mut named, mut members) = (Vec::new(), Vec::new());
+        for ((query, own), columns) in queries.iter().zip(columns) {
+            let name = query.name();
+            let status = Arc::new(QueryStatus::default());
+            let output = Stage::over_placeholder(&own.output, Arc::clone(tables)).await?;
+            members.push(Member {
+                sql: query.sql().to_owned(),
+                columns,
+                emitter: self.emitter(*query, &output, false).await?,
+                output,
+                failed: self.failed_stream(&name, false, &streams.stream).await?,
+                counters: Counters::new(&name, Arc::clone(&status)),
+                name: name.clone(),
+            });
+            named.push((name, status));
+        }
+        let event_time = pipeline.streams[&shape.stream].event_time.as_ref();
+        let settings = WindowedSettings {
+            members,
+            shape: &shape,
+            emit: queries[0].0.emit(),
+            event_time: event_time.expect("the checker refuses windows without a watermark"),
+            log,
+            stream: streams.stream,
+            late: streams.late,
+            tables: Arc::clone(tables),
+            clock: Arc::clone(&self.clock),
+            checkpoint_rows: self.checkpoint_rows,
+        };
+        Ok((named, Opened::Windowed(Box::new(WindowedQuery::open(settings).await?))))
+    }
+
+    /// Opens queries that share panes, or a single one.
+    async fn open(&self, queries: &[ContinuousQuery<'_>]) -> Result<(Vec<Named>, Opened)> {
+        let windowed = queries.iter().filter_map(|query| match query.shape() {
+            QueryShape::Windowed(shape) => Some((*query, shape.as_ref())),
+            _ => None,
+        });
+        let windowed: Vec<_> = windowed.collect();
+        if !windowed.is_empty() {
+            return self.open_windowed(&windowed).await;
+        }
+        let query = queries[0];
         let name = query.name();
         let status = Arc::new(QueryStatus::default());
         let counters = Counters::new(&name, Arc::clone(&status));
@@ -329,27 +402,7 @@ impl Opener<'_> {
                 let settings = StatelessSettings { name: &name, log, stream, failed, tables, counters };
                 Opened::Stateless(Box::new(StatelessQuery::open(settings, stage, emitter)?))
             }
-            QueryShape::Windowed(shape) => {
-                let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &output, false).await?;
-                let event_time = pipeline.streams[&shape.stream].event_time.as_ref();
-                let settings = WindowedSettings {
-                    name: &name,
-                    sql: query.sql(),
-                    shape,
-                    emit: query.emit(),
-                    event_time: event_time.expect("the checker refuses windows without a watermark"),
-                    log,
-                    stream: streams.stream,
-                    late: streams.late,
-                    failed,
-                    tables: Arc::clone(tables),
-                    clock: Arc::clone(&self.clock),
-                    counters,
-                    checkpoint_rows: self.checkpoint_rows,
-                };
-                Opened::Windowed(Box::new(WindowedQuery::open(settings, output, emitter).await?))
-            }
+            QueryShape::Windowed(_) => unreachable!("opened above"),
             QueryShape::Ordered(shape) => {
                 let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &output, true).await?;
@@ -372,7 +425,7 @@ impl Opener<'_> {
                 Opened::Ordered(Box::new(OrderedQuery::open(settings, output, emitter).await?))
             }
         };
-        Ok((name, status, opened))
+        Ok((vec![(name, status)], opened))
     }
 
     /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
@@ -431,10 +484,9 @@ fn nullable_as_in(existing: &Schema, query: &Schema) -> SchemaRef {
 const OUTPUT_RETENTION: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
 
 impl Opened {
-    fn spawn(self, runtime: &Runtime, name: String, status: Arc<QueryStatus>) -> RunningQuery {
+    fn spawn(self, runtime: &Runtime, queries: Vec<Named>) -> RunningQuery {
         let (control, wanted) = watch::channel(Control::Run);
-        let reported = Arc::clone(&status);
-        let query = name.clone();
+        let reported = queries.clone();
         let task = runtime.spawn(async move {
             let ended = match self {
                 Self::Windowed(query) => query.run(wanted).await,
@@ -442,13 +494,26 @@ impl Opened {
                 Self::Ordered(query) => query.run(wanted).await,
             };
             ended.map_err(|error| {
-                let error = in_query(&query, error);
-                tracing::error!(query, %error, "query stopped");
-                reported.fail(&error);
+                let error = in_query(&reported[0].0, error);
+                for (query, status) in &reported {
+                    tracing::error!(query, %error, "query stopped");
+                    status.fail(&error);
+                }
                 error
             })
         });
-        RunningQuery { name, control, task, status }
+        RunningQuery { queries, control, task }
+    }
+}
+
+/// Removes the snapshots that no query goes on from: of queries that were grouped in another way. One that stays because of
+/// an error is only space.
+fn remove_forgotten_snapshots(log: &Log) {
+    let referred: Vec<_> = log.values("query/").into_iter().filter(|(name, _)| name.contains("/snapshot")).collect();
+    for file in log.state_files().unwrap_or_default() {
+        if file.ends_with(".snapshot") && !referred.iter().any(|(_, value)| value.as_slice() == file.as_bytes()) {
+            let _ = log.remove_state_file(&file);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Integers are little-endian. A header says how long each stream of the body is.
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
@@ -79,20 +79,42 @@ pub(crate) fn append_table(table: &RecordBatch, body: &mut Vec<u8>) -> Result<us
 
 /// Takes the next table, of `bytes`, off a body; `None` when it has other types than `schema`.
 pub(crate) fn take_table(body: &mut &[u8], bytes: usize, schema: &SchemaRef) -> Result<Option<RecordBatch>, Mismatch> {
+    let batch = take_batch(body, bytes)?;
+    match types(&batch.schema()) == types(schema) {
+        true => under(schema, batch.num_rows(), batch.columns().to_vec()).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// The same of a table whose columns are known by their names, and that may have others; `None` when one is missing or has
+/// another type.
+pub(crate) fn take_columns(
+    body: &mut &[u8],
+    bytes: usize,
+    schema: &SchemaRef,
+) -> Result<Option<RecordBatch>, Mismatch> {
+    let batch = take_batch(body, bytes)?;
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name());
+        column.filter(|column| column.data_type() == field.data_type()).cloned()
+    });
+    columns.collect::<Option<Vec<_>>>().map(|columns| under(schema, batch.num_rows(), columns)).transpose()
+}
+
+fn take_batch(body: &mut &[u8], bytes: usize) -> Result<RecordBatch, Mismatch> {
     let Some((stream, rest)) = body.split_at_checked(bytes) else {
         return Err((format!("a table of {bytes} bytes"), format!("{} bytes left", body.len())));
     };
     *body = rest;
     let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
     let batch = reader.next().transpose().map_err(broken)?;
-    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
-    if types(&batch.schema()) != types(schema) {
-        return Ok(None);
-    }
-    // A table without columns may have rows: a state without keys and functions has one.
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let table = RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options);
-    table.map(Some).map_err(broken)
+    batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))
+}
+
+/// A table without columns may have rows: a state without keys and functions has one.
+fn under(schema: &SchemaRef, rows: usize, columns: Vec<ArrayRef>) -> Result<RecordBatch, Mismatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(broken)
 }
 
 /// A table that is not what it should be.

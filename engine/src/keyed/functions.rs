@@ -166,16 +166,21 @@ impl KeyedFunctions {
 
     /// Columns of the functions' states.
     pub(crate) fn state_fields(&self) -> Result<Vec<Field>> {
+        Ok(self.state_fields_by_function()?.into_iter().flatten().collect())
+    }
+
+    /// The same, those of each function by themselves.
+    pub(crate) fn state_fields_by_function(&self) -> Result<Vec<Vec<Field>>> {
         // What an accumulator without rows would store tells the types.
-        let mut fields = Vec::new();
-        for (n, function) in self.functions.iter().enumerate() {
+        let fields = self.functions.iter().enumerate().map(|(n, function)| {
             let mut empty = function.accumulator();
             empty.grow(1);
-            for (i, column) in empty.state(&[0])?.iter().enumerate() {
-                fields.push(Field::new(format!("state{n}.{i}"), column.data_type().clone(), true));
-            }
-        }
-        Ok(fields)
+            let state = empty.state(&[0])?;
+            let field =
+                |(i, column): (usize, &ArrayRef)| Field::new(format!("state{n}.{i}"), column.data_type().clone(), true);
+            Ok(state.iter().enumerate().map(field).collect())
+        });
+        fields.collect()
     }
 
     /// Accumulators without rows.

@@ -38,10 +38,12 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    fn publish(self, counters: &Counters) {
-        counters.set_lag(self.lag);
-        counters.set_state_bytes(self.state_bytes);
-        counters.set_position(self.position);
+    fn publish<'a>(self, queries: impl Iterator<Item = &'a Counters>) {
+        for counters in queries {
+            counters.set_lag(self.lag);
+            counters.set_state_bytes(self.state_bytes);
+            counters.set_position(self.position);
+        }
     }
 }
 
@@ -53,19 +55,19 @@ impl Committing {
     }
 
     /// Takes note of rows that were read since and made nothing to commit.
-    pub(super) fn then(&mut self, measures: Measures, counters: &Counters) {
+    pub(super) fn then<'a>(&mut self, measures: Measures, queries: impl Iterator<Item = &'a Counters>) {
         match self.under_way {
             Some(_) => self.measures = Some(measures),
-            None => measures.publish(counters),
+            None => measures.publish(queries),
         }
     }
 
     /// Waits until the commit is durable.
-    pub(super) async fn settle(
+    pub(super) async fn settle<'a>(
         &mut self,
         log: &Log,
         control: &mut watch::Receiver<Control>,
-        counters: &Counters,
+        queries: impl Iterator<Item = &'a Counters>,
     ) -> Result<Stored> {
         let Some((commit, receiving)) = self.under_way.take() else { return Ok(Stored::Yes) };
         match receiving.await {
@@ -78,7 +80,7 @@ impl Committing {
             Err(error) => return Err(error.into()),
         }
         if let Some(measures) = self.measures.take() {
-            measures.publish(counters);
+            measures.publish(queries);
         }
         Ok(Stored::Yes)
     }

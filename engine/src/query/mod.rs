@@ -4,11 +4,13 @@
 mod committing;
 mod emit;
 mod failed;
+mod member;
 mod ordered;
 mod ordered_partition;
 mod partition;
 mod progress;
 mod reader;
+mod sharing;
 mod stateless;
 mod windowed;
 
@@ -23,9 +25,11 @@ use crate::error::Result;
 
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{failed_schema, failed_stream_name};
+pub(crate) use member::{Member, ResumePoint};
 pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
 pub(crate) use ordered_partition::without_row;
 pub(crate) use reader::StageReader;
+pub(crate) use sharing::{SharedInput, union};
 pub(crate) use stateless::{StatelessQuery, StatelessSettings};
 pub(crate) use windowed::{WindowedQuery, WindowedSettings};
 

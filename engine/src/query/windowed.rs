@@ -9,6 +9,7 @@
 //! Recovery: each partition starts at its last snapshot and reads again up to where the committed progress had read;
 //! windows that were closed by then are not closed again.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::committing::{Committing, Measures};
-use super::failed::{FailedOffset, failed_rows};
+use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, file_name};
+use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
@@ -34,47 +34,42 @@ use crate::window::{
     read_snapshot, write_snapshot,
 };
 
-/// What a windowed query is made of.
+/// What a windowed query is made of, or several that share panes.
 pub(crate) struct WindowedSettings<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) sql: &'a str,
+    pub(crate) members: Vec<Member>,
+    /// What all members need.
     pub(crate) shape: &'a WindowedShape,
     pub(crate) emit: Emit,
     pub(crate) event_time: &'a EventTime,
     pub(crate) log: &'a Log,
     pub(crate) stream: Stream,
     pub(crate) late: Stream,
-    pub(crate) failed: Stream,
     pub(crate) tables: Arc<Tables>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) counters: Counters,
     /// Rows between checkpoints; the default when `None`.
     pub(crate) checkpoint_rows: Option<u64>,
 }
 
-/// A windowed query, ready to run.
+/// A windowed query, or several that share panes, ready to run.
 #[derive(Debug)]
 pub(crate) struct WindowedQuery {
+    /// Name of what they share; that of the only one.
     name: String,
+    members: Vec<Member>,
     log: Log,
     stream: Stream,
     late: Stream,
-    failed: Stream,
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
     early: Early,
     /// When results were last emitted early, by the engine's clock.
     emitted_early: Duration,
-    output: Stage,
-    emitter: Emitter,
-    ledger: Ledger,
     commit: Commit,
     committing: Committing,
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
     idle_timeout: Option<Duration>,
-    counters: Counters,
 }
 
 /// When a partition last had rows, by the engine's clock.
@@ -84,17 +79,20 @@ struct Idle {
 }
 
 impl WindowedQuery {
-    /// Compiles the query's input, loads its snapshots and replays what came after them.
-    pub(crate) async fn open(settings: WindowedSettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
-        let WindowedSettings { name, sql, shape, event_time, log, stream, late, failed, .. } = settings;
-        let WindowedSettings { tables, clock, counters, .. } = settings;
-        let ledger = Ledger::new(name);
+    /// Compiles the input, loads the snapshots and replays what came after them. All members go on at the same place.
+    pub(crate) async fn open(settings: WindowedSettings<'_>) -> Result<Self> {
+        let WindowedSettings { members, shape, event_time, log, stream, late, tables, clock, .. } = settings;
+        let ledger = members[0].ledger();
         let mut commit = Commit::new();
         let keys = Arc::new(GivenKeys::of(shape, stream.schema())?);
         let stage = Stage::over_stream(&keys.plan, &shape.stream, Arc::clone(&tables)).await?;
         let aggregate = Arc::new(WindowAggregate::try_new(shape, stage.df_schema(), &keys.fields)?);
-        let is_new_text = ledger.claim(log, sql, &mut commit);
-        let states = if is_new_text { None } else { stored_states(name, &ledger, log, &stream, &aggregate)? };
+        let mut is_new_text = false;
+        for member in &members {
+            is_new_text |= member.ledger().claim(log, &member.sql, &mut commit);
+        }
+        let name = shared_name(&members);
+        let states = if is_new_text { None } else { stored_states(&name, &ledger, log, &stream, &aggregate)? };
         let is_changed = states.is_none();
         if is_changed {
             tracing::info!(
@@ -110,34 +108,31 @@ impl WindowedQuery {
             // The text before this one may have allowed some.
             position.settled_us = position.closed_us;
         }
-        let openness = openness(settings.emit, &emitter);
+        let openness = openness(settings.emit, &members[0].emitter);
         let now = clock.elapsed();
         let mut query = Self {
-            name: name.to_owned(),
+            name,
+            members,
             log: log.clone(),
             partitions: Vec::new(),
             idle: vec![Idle { since: now }; stream.partitions() as usize],
             operator: WindowOperator::new(Arc::clone(&aggregate), openness, position),
             early: settings.emit.early,
             emitted_early: now,
-            output,
-            emitter,
             commit,
             committing: Committing::default(),
             clock,
             idle_timeout: event_time.idle_timeout,
-            counters,
             stream,
             late,
-            failed,
             tables: Arc::clone(&tables),
-            ledger,
         };
         for partition in 0..query.stream.partitions() {
-            if is_changed {
-                query.ledger.start_anew(log, &query.stream, partition, &mut query.commit);
-            } else {
-                query.ledger.register(log, &query.stream, partition, &mut query.commit);
+            for ledger in query.members.iter().map(Member::ledger) {
+                match is_changed {
+                    true => ledger.start_anew(log, &query.stream, partition, &mut query.commit),
+                    false => ledger.register(log, &query.stream, partition, &mut query.commit),
+                };
             }
             let aggregate = Arc::clone(&aggregate);
             let mut windows =
@@ -145,7 +140,7 @@ impl WindowedQuery {
             if let Some(state) = states.next().flatten() {
                 windows.restore(state)?;
             }
-            let decisions = query.ledger.decisions(log, partition)?;
+            let decisions = ledger.decisions(log, partition)?;
             let stage = Stage::over_stream(&keys.plan, &shape.stream, Arc::clone(&tables)).await?;
             let input = Input { stage, keys: Arc::clone(&keys), time_column: event_time.column };
             let task = PartitionTask::new(log, &query.stream, partition, input, windows, decisions)?;
@@ -255,30 +250,12 @@ impl WindowedQuery {
                 self.store_snapshot(partition as u32, &state)?;
             }
         }
-        self.counters.add_in(rows);
-        self.keep_late(&late)?;
-        self.keep_failed(&failed)?;
+        for member in &self.members {
+            member.counters.add_in(rows);
+            member.keep_late(&self.log, &self.stream, &self.late, &late, &mut self.commit)?;
+            member.keep_failed(&self.log, &self.stream, &failed, &mut self.commit)?;
+        }
         Ok(rows)
-    }
-
-    fn keep_late(&mut self, late: &[LateOffset]) -> Result<()> {
-        if late.is_empty() {
-            return Ok(());
-        }
-        self.counters.add_late(late.len() as u64);
-        let rows = late_rows(&self.log, &self.stream, &self.name, late)?;
-        self.commit.append(self.late.id(), rows);
-        Ok(())
-    }
-
-    fn keep_failed(&mut self, failed: &[FailedOffset]) -> Result<()> {
-        if failed.is_empty() {
-            return Ok(());
-        }
-        self.counters.add_failed(failed.len() as u64);
-        let rows = failed_rows(&self.log, &self.stream, failed)?;
-        self.commit.append(self.failed.id(), rows);
-        Ok(())
     }
 
     fn store_snapshot(&mut self, partition: u32, state: &PartitionState) -> Result<()> {
@@ -288,16 +265,27 @@ impl WindowedQuery {
             tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
             return Ok(());
         }
-        if let Some(earlier) = self.ledger.snapshot(&self.log, partition)
+        if let Some(earlier) = self.members[0].ledger().snapshot(&self.log, partition)
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
             super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
         }
-        self.ledger.store_snapshot(partition, &file, &mut self.commit);
-        self.ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
-        self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, state.next_offset);
+        for ledger in self.members.iter().map(Member::ledger) {
+            ledger.store_snapshot(partition, &file, &mut self.commit);
+            ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
+            self.commit.move_cursor(&ledger.cursor(), self.stream.id(), partition, state.next_offset);
+        }
         Ok(())
+    }
+
+    /// Moves the watermark of a partition by a decision, which is journaled.
+    fn decide(&mut self, partition: usize, watermark_us: i64) {
+        let Some(task) = &mut self.partitions[partition] else { return };
+        let decision = task.decide(watermark_us);
+        for ledger in self.members.iter().map(Member::ledger) {
+            ledger.store_decision(partition as u32, decision, &mut self.commit);
+        }
     }
 
     /// Lets partitions without rows stop holding the others back; each decision is journaled with what it leads to.
@@ -315,10 +303,9 @@ impl WindowedQuery {
             .collect();
         let active = states.iter().filter(|(idle, _)| !idle).map(|(_, watermark_us)| *watermark_us).min();
         let target_us = active.or(states.iter().map(|(_, watermark_us)| *watermark_us).max()).unwrap_or(NO_WATERMARK);
-        for (task, (idle, watermark_us)) in self.partitions.iter_mut().flatten().zip(states) {
+        for (partition, (idle, watermark_us)) in states.into_iter().enumerate() {
             if idle && watermark_us < target_us {
-                let decision = task.decide(target_us);
-                self.ledger.store_decision(task.partition(), decision, &mut self.commit);
+                self.decide(partition, target_us);
             }
         }
     }
@@ -338,15 +325,11 @@ impl WindowedQuery {
 
     /// Closes what the watermark has passed.
     async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
-        let mut emitted = 0;
         while let Some(Closed { rows, is_correction }) = self.close_next(watermark_us)? {
-            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
-            emitted += match is_correction {
-                true => self.emitter.correct(&rows, &mut self.commit)?,
-                false => self.emitter.emit(&rows, &mut self.commit)?,
-            };
+            for member in &mut self.members {
+                member.emit(&rows, is_correction, &mut self.commit).await?;
+            }
         }
-        self.counters.add_out(emitted as u64);
         Ok(())
     }
 
@@ -359,15 +342,14 @@ impl WindowedQuery {
         let mut windows: Vec<&mut PartitionWindows> =
             self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
         let changed = self.operator.changed(&mut windows)?;
-        let mut emitted = 0;
         for rows in &changed {
-            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
-            emitted += self.emitter.emit(&rows, &mut self.commit)?;
+            for member in &mut self.members {
+                member.emit(rows, false, &mut self.commit).await?;
+            }
         }
         if !changed.is_empty() {
             self.emitted_early = now;
         }
-        self.counters.add_out(emitted as u64);
         Ok(())
     }
 
@@ -384,10 +366,10 @@ impl WindowedQuery {
     async fn finish(&mut self, control: &mut watch::Receiver<Control>) -> Result<()> {
         let last_end_us = self.partitions.iter().flatten().filter_map(|task| task.windows.last_end_us()).max();
         if let Some(end_us) = last_end_us {
-            for task in self.partitions.iter_mut().flatten() {
-                if task.windows.watermark.current_us() < end_us {
-                    let decision = task.decide(end_us);
-                    self.ledger.store_decision(task.partition(), decision, &mut self.commit);
+            let watermarks = self.partitions.iter().flatten().map(|task| task.windows.watermark.current_us());
+            for (partition, watermark_us) in watermarks.collect::<Vec<_>>().into_iter().enumerate() {
+                if watermark_us < end_us {
+                    self.decide(partition, end_us);
                 }
             }
             self.close_windows(end_us).await?;
@@ -402,7 +384,7 @@ impl WindowedQuery {
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
         if self.commit.is_empty() {
             let measures = self.measure();
-            self.committing.then(measures, &self.counters);
+            self.committing.then(measures, self.members.iter().map(|member| &member.counters));
             return Ok(Stored::Yes);
         }
         if self.settle(control).await? == Stored::Abandoned {
@@ -413,7 +395,9 @@ impl WindowedQuery {
         let Position { closed_us, settled_us } = self.operator.position();
         let settled_us = (settled_us != closed_us).then_some(settled_us);
         let progress = Progress { closed_us, settled_us, next_offsets };
-        self.ledger.store_progress(&progress, &mut commit);
+        for ledger in self.members.iter().map(Member::ledger) {
+            ledger.store_progress(&progress, &mut commit);
+        }
         self.committing = Committing::begin(&self.log, commit, self.measure());
         Ok(Stored::Yes)
     }
@@ -427,7 +411,8 @@ impl WindowedQuery {
 
     /// Waits until what was committed is durable.
     async fn settle(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
-        self.committing.settle(&self.log, control, &self.counters).await
+        let counters = self.members.iter().map(|member| &member.counters);
+        self.committing.settle(&self.log, control, counters).await
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
@@ -467,6 +452,19 @@ fn openness(emit: Emit, emitter: &Emitter) -> Openness {
         (_, Early::Nothing) => Previews::None,
     };
     Openness { lateness_us: emit.lateness_us, previews }
+}
+
+/// What the files of panes are named after. Queries that share some may part company later: those of several are not
+/// called as one of them.
+fn shared_name(members: &[Member]) -> String {
+    match members {
+        [only] => only.name.clone(),
+        members => {
+            let mut names = DefaultHasher::new();
+            members.iter().for_each(|member| member.name.hash(&mut names));
+            format!("shared.{:016x}.{}", names.finish(), members[0].name)
+        }
+    }
 }
 
 /// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns

@@ -27,7 +27,13 @@ impl WindowAggregate {
         let aggregate = KeyedAggregate { group: shape.group.clone(), aggregates: shape.aggregates.clone() };
         let functions = KeyedFunctions::with_given_keys(&aggregate, input_schema, given)?;
         let keys = functions.key_schema().fields().iter().cloned();
-        let states = functions.state_fields()?.into_iter().map(Arc::new);
+        // Named after what they are: a query finds its own in a state that it shared with others.
+        let mut states = Vec::new();
+        for (function, fields) in shape.aggregates.iter().zip(functions.state_fields_by_function()?) {
+            let function = function.clone().unalias();
+            let fields = fields.into_iter().enumerate();
+            states.extend(fields.map(|(i, field)| Arc::new(field.with_name(format!("{function}.{i}")))));
+        }
         let state_schema = Arc::new(Schema::new(keys.chain(states).collect::<Vec<_>>()));
         Ok(Self { assigner: Assigner::new(&shape.window), functions, state_schema })
     }

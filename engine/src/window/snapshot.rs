@@ -9,7 +9,7 @@ use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::partition::PartitionState;
 use crate::error::{Error, Result};
-use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
+use crate::snapshot_file::{Format, Mismatch, append_table, take_columns};
 
 const FORMAT: Format = Format { magic: b"TCSNAP", version: 2 };
 
@@ -73,7 +73,7 @@ fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionS
     for pane in header.panes {
         let PaneHeader { start_us, first_end_us, on_time_end_us, bytes } = pane;
         let key = PaneKey { start_us, first_end_us, on_time_end_us: on_time_end_us.unwrap_or(first_end_us) };
-        let Some(rows) = take_table(&mut body, bytes, aggregate.state_schema())? else { return Ok(None) };
+        let Some(rows) = take_columns(&mut body, bytes, aggregate.state_schema())? else { return Ok(None) };
         panes.push((key, rows));
     }
     Ok(Some(PartitionState {
