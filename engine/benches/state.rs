@@ -182,8 +182,9 @@ async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64) -> Value {
     let behind = watched(&engine, begun, commits, commit_rows, keys).await;
     sender.await.unwrap();
     let files = files.ended();
-    let quiet: Vec<f64> = behind[..behind.len() / 4].iter().map(|(_, wait)| *wait).collect();
-    let all: Vec<f64> = behind.iter().map(|(_, wait)| *wait).collect();
+    let before = &behind[..behind.len() / 4];
+    let waits = |of: &[(f64, f64)]| -> Vec<f64> { of.iter().map(|(_, wait)| *wait).collect() };
+    let (quiet, all) = (waits(before), waits(&behind));
     Quantiles::heading();
     Quantiles::of(&quiet).print("due to behind the query, before the snapshots");
     Quantiles::of(&all).print("due to behind the query, in all");
@@ -191,7 +192,8 @@ async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64) -> Value {
     engine.abort().await;
     log.close().await.unwrap();
     json!({ "before_snapshots": Quantiles::of(&quiet).to_json(), "with_snapshots": Quantiles::of(&all).to_json(),
-        "stood_still_seconds": longest_stall(&behind), "snapshots": files })
+        "stood_still_seconds": longest_stall(&behind), "stood_still_before_snapshots_seconds": longest_stall(before),
+        "snapshots": files })
 }
 
 async fn send(log: Log, stream: Stream, begun: Instant, commits: u64, commit_rows: u64, keys: u64) {
@@ -287,7 +289,7 @@ async fn recover(folder: &Path, keys: u64) -> Value {
     engine.abort().await;
     log.close().await.unwrap();
     json!({ "log_open_seconds": log_seconds, "engine_start_seconds": start_seconds, "caught_up_seconds": query_seconds,
-        "rows_read_after_start": status.rows_in(), "snapshot_bytes": snapshot_bytes,
+        "rows_read_again": status.rows_in(), "snapshot_bytes": snapshot_bytes,
         "snapshot_bytes_per_key": snapshot_bytes as f64 / keys as f64, "state_bytes": status.state_bytes(),
         "resident_bytes": resident })
 }
