@@ -13,6 +13,7 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::TryStreamExt;
@@ -98,7 +99,10 @@ async fn by_rows(arguments: &Arguments, source: &Source<'_>) -> Value {
     let stream = workload::stream(&log).await;
     let runs = arguments.get("runs", 3);
     println!("from the first stored row to the last, medians of {runs} runs");
-    println!("{:<8} {:>12} {:>10} {:>10} {:>14} {:>14}", "query", "rows", "result", "seconds", "ns a row", "CPU ns a row");
+    println!(
+        "{:<8} {:>12} {:>10} {:>10} {:>14} {:>14}",
+        "query", "rows", "result", "seconds", "ns a row", "CPU ns a row"
+    );
     let (mut stored, mut figures) = (0, Vec::new());
     for rows in numbers(arguments, "rows", "2500000,5000000,10000000,20000000") {
         source.load(&log, &stream, stored, rows).await;
@@ -130,8 +134,8 @@ async fn by_history(arguments: &Arguments, source: &Source<'_>) -> Value {
     let histories = numbers(arguments, "history", "1000000,20000000");
     println!("\na query that runs while {step} more rows are appended durably, and opening after them");
     println!(
-        "{:<8} {:>12} {:>12} {:>14} {:>12} {:>14} {:>14}",
-        "query", "history", "ns a row", "CPU ns a row", "log open, s", "query open, s", "state, MiB"
+        "{:<8} {:>12} {:>10} {:>14} {:>12} {:>14} {:>16} {:>11}",
+        "query", "history", "ns a row", "CPU ns a row", "log open, s", "query open, s", "rows read again", "state, MiB"
     );
     let mut figures = Vec::new();
     for query in QUERIES.iter().filter(|query| MEASURED.contains(&query.name)) {
@@ -153,17 +157,18 @@ async fn by_history(arguments: &Arguments, source: &Source<'_>) -> Value {
             let opened = opened(folder.path(), &pipeline, stored).await;
             let ns = |seconds: f64| seconds * 1e9 / step as f64;
             println!(
-                "{:<8} {history:>12} {:>12.1} {:>14.1} {:>12.3} {:>14.3} {:>14.1}",
+                "{:<8} {history:>12} {:>10.1} {:>14.1} {:>12.3} {:>14.3} {:>16} {:>11.1}",
                 query.name,
                 ns(clock),
                 ns(used),
                 opened.log_seconds,
                 opened.query_seconds,
+                opened.rows_read_again,
                 opened.state_bytes as f64 / 1_048_576.0,
             );
             figures.push(json!({ "query": query.name, "history_rows": history, "step_rows": step,
                 "ns_per_row": ns(clock), "cpu_ns_per_row": ns(used), "log_open_seconds": opened.log_seconds,
-                "query_open_seconds": opened.query_seconds, "state_bytes": opened.state_bytes }));
+                "query_open_seconds": opened.query_seconds, "rows_read_again": opened.rows_read_again, "state_bytes": opened.state_bytes }));
         }
     }
     figures.into()
@@ -198,6 +203,7 @@ struct Opened {
     log_seconds: f64,
     /// Snapshots read, rows after them read again.
     query_seconds: f64,
+    rows_read_again: u64,
     state_bytes: u64,
 }
 
@@ -210,8 +216,9 @@ async fn opened(folder: &Path, pipeline: &str, rows: u64) -> Opened {
     caught_up(&engine, rows).await;
     let query_seconds = before.elapsed().as_secs_f64();
     assert_eq!(position(&engine), rows);
-    let state_bytes = engine.status().next().expect("a query").1.state_bytes();
+    let status = Arc::clone(engine.status().next().expect("a query").1);
+    let (rows_read_again, state_bytes) = (status.rows_in(), status.state_bytes());
     engine.stop().await.unwrap();
     log.close().await.unwrap();
-    Opened { log_seconds, query_seconds, state_bytes }
+    Opened { log_seconds, query_seconds, rows_read_again, state_bytes }
 }

@@ -255,9 +255,7 @@ impl Files {
                 }
                 std::thread::sleep(Duration::from_millis(1));
             }
-            let described = |(name, begun, grown, bytes): (String, Instant, Instant, u64)| {
-                json!({ "file": name, "bytes": bytes, "write_seconds": (grown - begun).as_secs_f64() })
-            };
+            let described = |(name, begun, grown, bytes): (String, Instant, Instant, u64)| json!({ "file": name, "bytes": bytes, "write_seconds": (grown - begun).as_secs_f64() });
             files.into_iter().map(described).collect()
         });
         Self { stop, watcher }
