@@ -1,7 +1,10 @@
 //! Continuous queries over rows that are stored, beside DataFusion's batch execution of the same queries over the same rows in
 //! Parquet: watermarks, lateness, panes, snapshots and the durable result against none of it.
 //!
-//! `cargo bench -p thermocline-engine --bench stored_rows -- FOLDER/sensors.parquet [--runs N] [--only Q1,Q4] [--dir DIR] [--keep]`
+//! With `--duckdb PYTHON`, a Python that has the package, DuckDB's batch over that file is measured in turn with them.
+//!
+//! `cargo bench -p thermocline-engine --bench stored_rows -- FOLDER/sensors.parquet [--runs N] [--only Q1,Q4] [--dir DIR] [--keep]
+//! [--duckdb PYTHON]`
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_possible_truncation, missing_docs)]
 #![allow(clippy::cast_sign_loss)]
@@ -9,6 +12,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use thermocline_log::{Log, LogOptions};
@@ -33,12 +37,14 @@ async fn run(arguments: &Arguments, parquet: &Path) {
     let folder = arguments.folder();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let rows = load(&log, &stream(&log).await, parquet, 0, ALL_ROWS, 0).await;
-    let runs = arguments.get("runs", 5);
-    println!("{rows} rows stored; seconds, medians of {runs} runs (least)");
-    println!("{:<16} {:>16} {:>10} {:>18} {:>6}", "query", "thermocline", "CPU", "DataFusion batch", "ratio");
+    println!("{rows} rows stored; seconds, medians of {} runs (least)", arguments.get("runs", 5_usize));
+    println!(
+        "{:<16} {:>16} {:>10} {:>18} {:>6} {:>16}",
+        "query", "thermocline", "CPU", "DataFusion batch", "ratio", "DuckDB batch"
+    );
     let mut figures = serde_json::Map::new();
     for query in QUERIES.iter().filter(|query| arguments.wants(query.name)) {
-        figures.insert(query.name.to_owned(), measured(&log, query, parquet, rows, runs).await);
+        figures.insert(query.name.to_owned(), measured(&log, query, arguments, parquet, rows).await);
     }
     if arguments.wants("100") {
         let (one, _) = continuous(&log, &QUERIES[0], 1, "alone").await;
@@ -51,9 +57,9 @@ async fn run(arguments: &Arguments, parquet: &Path) {
 }
 
 /// Runs a query and its peer in turn.
-async fn measured(log: &Log, query: &Query, parquet: &Path, rows: u64, runs: usize) -> Value {
-    let (mut own, mut cpu, mut batch) = (Vec::new(), Vec::new(), Vec::new());
-    for run in 0..runs {
+async fn measured(log: &Log, query: &Query, arguments: &Arguments, parquet: &Path, rows: u64) -> Value {
+    let (mut own, mut cpu, mut batch, mut duckdb) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for run in 0..arguments.get("runs", 5_usize) {
         let before = cpu_seconds();
         let (seconds, found) = continuous(log, query, 1, &format!("run{run}")).await;
         own.push(seconds);
@@ -65,9 +71,27 @@ async fn measured(log: &Log, query: &Query, parquet: &Path, rows: u64, runs: usi
             let (seconds, batch_found) = in_batch(parquet, query.batch).await;
             batch.push(seconds);
             assert_eq!(batch_found, found, "{}", query.name);
+            if let Some(python) = arguments.value("duckdb") {
+                let (seconds, duckdb_found) = in_duckdb(python, parquet, query.name);
+                duckdb.push(seconds);
+                assert_eq!(duckdb_found, found, "{}", query.name);
+            }
         }
     }
     let ratio = if batch.is_empty() { f64::NAN } else { median(&batch) / median(&own) };
-    println!("{:<16} {:>16} {:>10.2} {:>18} {:>6.2}", query.name, shown(&own), median(&cpu), shown(&batch), ratio);
-    json!({ "thermocline_seconds": own, "thermocline_cpu_seconds": cpu, "datafusion_batch_seconds": batch })
+    let (own_shown, batch_shown, duckdb_shown) = (shown(&own), shown(&batch), shown(&duckdb));
+    let (name, cpu_median) = (query.name, median(&cpu));
+    println!("{name:<16} {own_shown:>16} {cpu_median:>10.2} {batch_shown:>18} {ratio:>6.2} {duckdb_shown:>16}");
+    json!({ "thermocline_seconds": own, "thermocline_cpu_seconds": cpu, "datafusion_batch_seconds": batch,
+        "duckdb_batch_seconds": duckdb })
+}
+
+/// DuckDB's batch over the file, in a process of its own: seconds of the query alone, and rows of the result.
+fn in_duckdb(python: &str, parquet: &Path, query: &str) -> (f64, u64) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benchmarks/peers/duckdb_batch.py");
+    let folder = parquet.parent().expect("a file is in a folder");
+    let output = Command::new(python).arg(script).arg(folder).args([query, "parquet"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (figures["seconds"].as_f64().unwrap(), figures["rows"].as_u64().unwrap())
 }
