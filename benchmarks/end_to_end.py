@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """Times whole runs of thermocline on the sensor workload, with peers and the machine's limits measured in the same run.
 
-usage: end_to_end.py --thermocline BINARY [--rows 10000000] [--runs 5] [--folder DIR] [--output FILE]
+usage: end_to_end.py --thermocline BINARY [--peers duckdb,flink,...|all|none] [--only Q1,...] [--rows 10000000] [--runs 5]
+                     [--folder DIR] [--output FILE]
 
 Each run starts the process on an empty data directory, reads the NDJSON file through the file connector, makes every row
 durable, runs the query continuously (watermarks, panes, checkpoints), stores its result durably in a stream, and ends when
-all of that is done: the time is that of the process, from start to exit. DuckDB reads the same file as one batch and keeps
-nothing. Needs the packages of scripts/requirements.txt.
+all of that is done: the time is that of the process, from start to exit. The peers run the same queries over the same file
+(LaminarDB over rows that are in memory) and keep nothing; of each, peers/ says what its time is. `peers/install` installs them.
+The number of result rows of all is compared with the known one, on a smaller workload with DuckDB's.
+
+Making the workload needs the packages of scripts/requirements.txt.
 """
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -37,11 +42,6 @@ QUERIES = {
         SELECT window_start, device_id, count(*), avg(temperature), min(temperature), max(temperature)
         FROM TUMBLE(sensors, ts, INTERVAL '10 seconds') GROUP BY device_id, window_start, window_end;
         """,
-        """
-        SELECT count(*) FROM (
-            SELECT device_id, ts // 10000 AS w, count(*), avg(temperature), min(temperature), max(temperature)
-            FROM {input} GROUP BY 1, 2)
-        """,
         100_000,
     ),
     "Q2": (
@@ -53,11 +53,6 @@ QUERIES = {
         GROUP BY device_id, window_start, window_end
         HAVING max(temperature) > avg(temperature) + 3 * stddev(temperature);
         """,
-        """
-        SELECT count(*) FROM (
-            SELECT device_id, ts // 10000 - hop AS w, avg(temperature) a, stddev(temperature) s, max(temperature) m
-            FROM {input}, range(6) h(hop) GROUP BY 1, 2 HAVING max(temperature) > avg(temperature) + 3 * stddev(temperature))
-        """,
         45_200,
     ),
     "Q3": (
@@ -65,13 +60,53 @@ QUERIES = {
         CREATE STREAM result (device_id TEXT, ts TIMESTAMP, temperature DOUBLE);
         INSERT INTO result SELECT device_id, ts, temperature FROM sensors WHERE temperature > 85;
         """,
-        "SELECT count(*) FROM (SELECT device_id, ts, temperature FROM {input} WHERE temperature > 85)",
         57_067,
     ),
-    "ingest": ("", "SELECT count(*) FROM {input}", None),
+    "Q4": (
+        """
+        CREATE STREAM result (device_id TEXT, status TEXT, began TIMESTAMP, n BIGINT);
+        INSERT INTO result
+        SELECT device_id, status, window_start, count(*)
+        FROM SESSION(sensors, ts, INTERVAL '5 seconds') GROUP BY device_id, status, window_start, window_end;
+        """,
+        167_970,
+    ),
 }
+# Sessions of systems that join two with a gap of exactly five seconds.
+JOINED_SESSIONS = 167_921
+FULL_ROWS = 10_000_000
 
-COLUMNS = "{device_id: 'VARCHAR', ts: 'BIGINT', temperature: 'DOUBLE', pressure: 'DOUBLE', vibration: 'DOUBLE', status: 'VARCHAR'}"
+
+@dataclasses.dataclass
+class Peer:
+    """A system to compare with: a script of peers/, in the environment that peers/install made."""
+
+    environment: str
+    script: str
+    queries: tuple = ("Q1", "Q2", "Q3", "Q4")
+    joins_at_gap: bool = False
+
+    def run(self, folder, query):
+        """What the script gives: seconds, rows, version, resident memory."""
+        command = [PEERS / self.environment / "bin" / "python", HERE / "peers" / self.script, folder, query]
+        if not command[0].exists():
+            sys.exit(f"{self.script} is not installed: benchmarks/peers/install {self.environment}")
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode != 0:
+            sys.exit(f"{self.script} {query}: exit status {answer.returncode}\n{answer.stderr}")
+        return json.loads(answer.stdout.splitlines()[-1])
+
+
+PEERS = pathlib.Path(os.environ.get(
+    "THERMOCLINE_PEERS", pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "thermocline/peers"))
+KNOWN_PEERS = {
+    "duckdb": Peer("batch", "duckdb_batch.py", ("ingest", "Q1", "Q2", "Q3", "Q4")),
+    "datafusion": Peer("batch", "datafusion_batch.py"),
+    "polars": Peer("batch", "polars_batch.py"),
+    "flink": Peer("flink", "flink_streaming.py", joins_at_gap=True),
+    "spark": Peer("spark", "spark_streaming.py", joins_at_gap=True),
+    "laminardb": Peer("laminardb", "laminardb_streaming.py"),
+}
 
 
 def timed(command):
@@ -85,33 +120,37 @@ def timed(command):
     return time.monotonic() - before, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
-def thermocline(binary, folder, name, expected, rows):
+def expectations(folder, rows, queries):
+    """How many rows each query gives: known for the full workload, by DuckDB for another; also where sessions are joined."""
+    if rows == FULL_ROWS:
+        return {"ingest": rows, "Q4 joined": JOINED_SESSIONS, **{name: expected for name, (_, expected) in QUERIES.items()}}
+    reference = KNOWN_PEERS["duckdb"]
+    joined = ["Q4 joined"] if "Q4" in queries else []
+    return {name: reference.run(folder, name)["rows"] for name in [*queries, *joined]}
+
+
+def thermocline(binary, folder, name, expected):
     data, pipeline = folder / "data", folder / f"{name}.sql"
     shutil.rmtree(data, ignore_errors=True)
-    pipeline.write_text(STREAM.format(path=folder / "sensors.ndjson") + QUERIES[name][0])
+    query, table = (QUERIES[name][0], "result") if name in QUERIES else ("", "sensors")
+    pipeline.write_text(STREAM.format(path=folder / "sensors.ndjson") + query)
     seconds, resident, cpu = timed([binary, "run", pipeline, "--data-dir", data, "--listen", "127.0.0.1:0", "--exit-when-done"])
-    table = "result" if expected is not None else "sensors"
     answer = subprocess.run(
         [binary, "sql", "--data-dir", data, "--format", "csv", f"SELECT count(*) FROM {table}"],
         capture_output=True, text=True, check=True)
     found = int(answer.stdout.split()[-1])
-    wanted = rows if expected is None else expected
-    if wanted != -1 and found != wanted:
-        sys.exit(f"{name}: {found} result rows, expected {wanted}")
+    if found != expected:
+        sys.exit(f"{name}: {found} result rows, expected {expected}")
     size = sum(f.stat().st_size for f in data.rglob("*") if f.is_file() and f.suffix == ".parquet")
     return {"seconds": seconds, "resident_mib": resident, "cpu_seconds": cpu, "segment_bytes": size}
 
 
-def duckdb_batch(folder, name):
-    """DuckDB on the same file in a process of its own; the query's time without the process's start."""
-    script = (
-        "import duckdb,time,sys; c=duckdb.connect(); c.execute('SET threads=2'); c.execute('SET enable_progress_bar=false'); t=time.monotonic(); "
-        "n=c.execute(sys.argv[1]).fetchone()[0]; print(time.monotonic()-t, n)"
-    )
-    source = f"read_json('{folder / 'sensors.ndjson'}', format='newline_delimited', columns={COLUMNS})"
-    query = QUERIES[name][1].format(input=source)
-    out = subprocess.run([sys.executable, "-c", script, query], capture_output=True, text=True, check=True).stdout.split()
-    return float(out[-2])
+def measured(peer, folder, name, expected, rows):
+    """A run of a peer, and whether its answer is right."""
+    run = peer.run(folder, name)
+    wanted = expected["Q4 joined" if name == "Q4" and peer.joins_at_gap else name]
+    run["is_right"] = run["rows"] == wanted and run.get("counted") in (None, rows)
+    return run
 
 
 def disk_write_mb_per_s(folder):
@@ -135,54 +174,82 @@ def count_lines(path):
     return time.monotonic() - before
 
 
-def main():
+def medians(runs):
+    """Of thermocline and each peer that was measured."""
+    figures = {}
+    for system, found in runs.items():
+        figures[system] = {key: statistics.median(run[key] for run in found)
+                           for key in ("seconds", "cpu_seconds", "resident_mib") if key in found[0]}
+        if not all(run.get("is_right", True) for run in found):
+            figures[system]["wrong_rows"] = found[-1]["rows"]
+    return figures
+
+
+def table(figures, systems):
+    """The medians in seconds, systems beside each other; a wrong answer is marked."""
+    lines = [["", *systems]]
+    for name, found in figures.items():
+        shown = lambda median: f"{median['seconds']:.2f}" + (" wrong" if "wrong_rows" in median else "")
+        lines.append([name, *(shown(found[system]) if system in found else "-" for system in systems)])
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+
+
+def options():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--thermocline", required=True, type=pathlib.Path)
-    arguments.add_argument("--rows", type=int, default=10_000_000)
+    arguments.add_argument("--peers", default="duckdb", help=f"any of {','.join(KNOWN_PEERS)}, or all, or none")
+    arguments.add_argument("--only", default="ingest,Q1,Q2,Q3,Q4")
+    arguments.add_argument("--rows", type=int, default=FULL_ROWS)
     arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("benchmark-data"))
     arguments.add_argument("--output", type=pathlib.Path)
-    options = arguments.parse_args()
-    folder = options.folder.resolve()
+    chosen = arguments.parse_args()
+    names = {"all": list(KNOWN_PEERS), "none": []}.get(chosen.peers, chosen.peers.split(","))
+    if unknown := set(names) - set(KNOWN_PEERS):
+        arguments.error(f"no peers {', '.join(sorted(unknown))}")
+    chosen.peers = {name: KNOWN_PEERS[name] for name in names}
+    return chosen
+
+
+def main():
+    chosen = options()
+    folder, queries = chosen.folder.resolve(), chosen.only.split(",")
     input_file = folder / "sensors.ndjson"
     if not input_file.exists():
-        subprocess.run([sys.executable, HERE / "workload.py", folder, str(options.rows)], check=True)
-    if options.rows != 10_000_000:
-        for name, (pipeline, batch, expected) in QUERIES.items():
-            # The right answers are known for the full workload only; a smaller one is for trying the script.
-            QUERIES[name] = (pipeline, batch, expected and -1)
-    results = {name: {"thermocline": [], "duckdb_seconds": []} for name in QUERIES}
+        subprocess.run([sys.executable, HERE / "workload.py", folder, str(chosen.rows)], check=True)
+    expected = expectations(folder, chosen.rows, queries)
+    results = {name: {} for name in queries}
     limits = {"disk_write_mb_per_s": [], "count_lines_seconds": []}
-    for run in range(options.runs):
+    for run in range(chosen.runs):
         limits["disk_write_mb_per_s"].append(disk_write_mb_per_s(folder))
         limits["count_lines_seconds"].append(count_lines(input_file))
-        for name, (_, _, expected) in QUERIES.items():
-            results[name]["thermocline"].append(thermocline(options.thermocline, folder, name, expected, options.rows))
-            results[name]["duckdb_seconds"].append(duckdb_batch(folder, name))
-            print(run, name, results[name]["thermocline"][-1], results[name]["duckdb_seconds"][-1], flush=True)
+        for name, runs in results.items():
+            own = thermocline(chosen.thermocline, folder, name, expected[name])
+            runs.setdefault("thermocline", []).append(own)
+            print(run, name, "thermocline", own, flush=True)
+            for system, peer in chosen.peers.items():
+                if name in peer.queries:
+                    found = measured(peer, folder, name, expected, chosen.rows)
+                    runs.setdefault(system, []).append(found)
+                    print(run, name, system, found, flush=True)
     shutil.rmtree(folder / "data", ignore_errors=True)
-    import duckdb
+    figures = {name: medians(runs) for name, runs in results.items()}
     report = {
-        **described(options.thermocline),
-        "rows": options.rows,
+        **described(chosen.thermocline),
+        "rows": chosen.rows,
         "input_bytes": input_file.stat().st_size,
+        "expected_rows": expected,
         "limits": limits,
         "results": results,
-        "medians": {
-            name: {
-                "thermocline_seconds": statistics.median(r["seconds"] for r in result["thermocline"]),
-                "thermocline_cpu_seconds": statistics.median(r["cpu_seconds"] for r in result["thermocline"]),
-                "thermocline_resident_mib": statistics.median(r["resident_mib"] for r in result["thermocline"]),
-                "duckdb_seconds": statistics.median(result["duckdb_seconds"]),
-            }
-            for name, result in results.items()
-        },
+        "medians": figures,
     }
-    report["versions"]["duckdb"] = duckdb.__version__
-    text = json.dumps(report, indent=1)
-    if options.output:
-        options.output.write_text(text + "\n")
-    print(json.dumps(report["medians"], indent=1))
+    report["versions"].update({system: runs[system][0]["version"]
+                               for runs in results.values() for system in runs if system != "thermocline"})
+    if chosen.output:
+        chosen.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\nseconds, medians of {chosen.runs}")
+    print(table(figures, ["thermocline", *chosen.peers]))
 
 
 if __name__ == "__main__":
