@@ -86,17 +86,25 @@ impl StatelessQuery {
         let mut commit = std::mem::take(&mut self.commit);
         let (mut read, mut emitted) = (0, 0);
         for (partition, reader) in (0..).zip(&mut self.readers) {
-            let Some(rows) = reader.next(STEP_ROWS, &mut self.stage).await? else { continue };
-            read += rows.input.num_rows() as u64;
-            emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
-            if !rows.failed.is_empty() {
-                let failed = rows.failed.into_iter().map(|row| row.at(partition, rows.start_offset));
-                let failed: Vec<_> = failed.collect();
-                self.counters.add_failed(failed.len() as u64);
-                commit.append(self.failed.id(), failed_rows(&self.log, &self.stream, &failed)?);
+            // The tail gives the rows of one group at a time. All that is there goes into one commit: a step that waited for the
+            // disk for each of them would fall behind those that append.
+            let mut taken = 0;
+            while taken < STEP_ROWS
+                && let Some(rows) = reader.next(STEP_ROWS - taken, &mut self.stage).await?
+            {
+                taken += rows.input.num_rows();
+                emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
+                if !rows.failed.is_empty() {
+                    let failed = rows.failed.into_iter().map(|row| row.at(partition, rows.start_offset));
+                    let failed: Vec<_> = failed.collect();
+                    self.counters.add_failed(failed.len() as u64);
+                    commit.append(self.failed.id(), failed_rows(&self.log, &self.stream, &failed)?);
+                }
             }
-            let position = reader.position();
-            commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, position);
+            if taken > 0 {
+                read += taken as u64;
+                commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, reader.position());
+            }
         }
         self.counters.add_in(read);
         self.counters.add_out(emitted);
