@@ -101,6 +101,10 @@ async fn run(before: Fault, after: Fault) -> [u64; 2] {
     pipeline.set_disk(HookedDisk::new(&first));
     pipeline.append(&readings(0..170)).await;
     pipeline.settle().await;
+    // A snapshot is written while the query reads on.
+    while before == Fault::None && pipeline.start().await.log.value("query/sums/snapshot/0").is_none() {
+        tokio::task::yield_now().await;
+    }
     pipeline.crash().await;
     pipeline.set_disk(HookedDisk::new(&second));
     pipeline.append(&readings(170..333)).await;

@@ -187,8 +187,31 @@ impl SlotAccumulator for FloatSlots {
     }
 
     fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
-        for (into, from) in into.iter().zip(from) {
-            self.add(*into, self.states[*from as usize], self.squares_of(*from));
+        let states = self.states.as_mut_slice();
+        let pairs = into.iter().zip(from).map(|(into, from)| (*into as usize, *from as usize));
+        match self.function {
+            FloatFunction::Sum | FloatFunction::Avg => pairs.for_each(|(into, from)| {
+                let State { count, value } = states[from];
+                states[into].count += count;
+                states[into].value += value;
+            }),
+            FloatFunction::Min => pairs.for_each(|(into, from)| {
+                let State { count, value } = states[from];
+                if count > 0 {
+                    least(&mut states[into], value, count);
+                }
+            }),
+            FloatFunction::Max => pairs.for_each(|(into, from)| {
+                let State { count, value } = states[from];
+                if count > 0 {
+                    greatest(&mut states[into], value, count);
+                }
+            }),
+            _ => {
+                for (into, from) in into.iter().zip(from) {
+                    self.add(*into, self.states[*from as usize], self.squares_of(*from));
+                }
+            }
         }
         Ok(())
     }

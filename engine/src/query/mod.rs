@@ -11,6 +11,7 @@ mod partition;
 mod progress;
 mod reader;
 mod sharing;
+mod snapshots;
 mod stateless;
 mod windowed;
 

@@ -23,6 +23,7 @@ use super::committing::{Committing, Measures};
 use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
 use super::progress::{Ledger, Progress};
+use super::snapshots::{Snapshot, Snapshots};
 use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -67,6 +68,7 @@ pub(crate) struct WindowedQuery {
     emitted_early: Duration,
     commit: Commit,
     committing: Committing,
+    snapshots: Snapshots,
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
     idle_timeout: Option<Duration>,
@@ -121,6 +123,7 @@ impl WindowedQuery {
             emitted_early: now,
             commit,
             committing: Committing::default(),
+            snapshots: Snapshots::default(),
             clock,
             idle_timeout: event_time.idle_timeout,
             stream,
@@ -169,6 +172,8 @@ impl WindowedQuery {
             self.decide_idle();
             self.close_windows(self.watermark_us()).await?;
             self.emit_changes().await?;
+            let written = self.snapshots.written();
+            self.keep_snapshots(written)?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
@@ -247,7 +252,7 @@ impl WindowedQuery {
             late.extend(step.late);
             failed.extend(step.failed);
             if let Some(state) = step.checkpoint {
-                self.store_snapshot(partition as u32, &state)?;
+                self.begin_snapshot(partition as u32, state);
             }
         }
         for member in &self.members {
@@ -258,23 +263,37 @@ impl WindowedQuery {
         Ok(rows)
     }
 
-    fn store_snapshot(&mut self, partition: u32, state: &PartitionState) -> Result<()> {
-        let file = format!("{}-{partition}-{:020}.snapshot", file_name(&self.name), state.next_offset);
-        if let Err(error) = write_snapshot(&self.log, &file, state) {
-            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
-            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
-            return Ok(());
+    /// Writes a snapshot in the background, unless the partition's last one is still on its way.
+    fn begin_snapshot(&mut self, partition: u32, state: PartitionState) {
+        if self.snapshots.is_writing(partition) {
+            return;
         }
-        if let Some(earlier) = self.members[0].ledger().snapshot(&self.log, partition)
-            && earlier != file
-        {
-            // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
-        }
-        for ledger in self.members.iter().map(Member::ledger) {
-            ledger.store_snapshot(partition, &file, &mut self.commit);
-            ledger.forget_decisions(&self.log, partition, state.next_offset, &mut self.commit)?;
-            self.commit.move_cursor(&ledger.cursor(), self.stream.id(), partition, state.next_offset);
+        let next_offset = state.next_offset;
+        let file = format!("{}-{partition}-{next_offset:020}.snapshot", file_name(&self.name));
+        let (log, name) = (self.log.clone(), file.clone());
+        let write = move || write_snapshot(&log, &name, &state);
+        self.snapshots.begin(Snapshot { partition, file, next_offset }, write);
+    }
+
+    /// Refers to snapshots that were written, from the next commit on.
+    fn keep_snapshots(&mut self, written: Vec<(Snapshot, Result<()>)>) -> Result<()> {
+        for (Snapshot { partition, file, next_offset }, result) in written {
+            if let Err(error) = result {
+                // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
+                tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
+                continue;
+            }
+            if let Some(earlier) = self.members[0].ledger().snapshot(&self.log, partition)
+                && earlier != file
+            {
+                // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
+                super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
+            }
+            for ledger in self.members.iter().map(Member::ledger) {
+                ledger.store_snapshot(partition, &file, &mut self.commit);
+                ledger.forget_decisions(&self.log, partition, next_offset, &mut self.commit)?;
+                self.commit.move_cursor(&ledger.cursor(), self.stream.id(), partition, next_offset);
+            }
         }
         Ok(())
     }
@@ -402,7 +421,10 @@ impl WindowedQuery {
         Ok(Stored::Yes)
     }
 
+    /// The same at an end: snapshots that are on their way belong to it.
     async fn store_and_wait(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        let written = self.snapshots.finish();
+        self.keep_snapshots(written)?;
         match self.store(control).await? {
             Stored::Yes => self.settle(control).await,
             Stored::Abandoned => Ok(Stored::Abandoned),
@@ -423,9 +445,11 @@ impl WindowedQuery {
             .and_then(|timeout| self.idle.iter().map(|idle| idle.since + timeout).filter(|at| *at > now).min());
         let early_at = self.early_at().filter(|at| *at > now);
         let timeout = idle_at.into_iter().chain(early_at).min().map(|at| at - now);
+        let written = self.snapshots.notified();
         let rows = select_all(self.partitions.iter_mut().flatten().map(|task| task.wait().boxed()));
         tokio::select! {
             _ = rows => {}
+            () = written => {}
             _ = control.changed() => {}
             () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
         }

@@ -262,8 +262,9 @@ impl PartitionWindows {
         }
     }
 
-    /// The groups of the window that ends at `end_us` as all its rows make them, late ones among them; of `wanted` keys.
-    pub(super) fn present_result(&mut self, end_us: i64, wanted: &[u32]) -> Result<Selection> {
+    /// The groups of the window that ends at `end_us` as all its rows make them, late ones among them; of `wanted` keys, which
+    /// are in their order.
+    pub(super) fn present_result(&mut self, end_us: i64, wanted: Vec<u32>) -> Result<Selection> {
         let assigner = &self.aggregate.assigner;
         let start_us = assigner.window_start_us(end_us);
         let panes = self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us));

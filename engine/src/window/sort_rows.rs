@@ -98,7 +98,7 @@ pub(super) fn sort_rows(
 }
 
 /// Panes that are looked at before the map is.
-const RECENT: usize = 2;
+const RECENT: usize = 4;
 
 /// A pane that rows came to.
 #[derive(Debug, Clone, Copy)]

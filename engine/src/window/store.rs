@@ -90,63 +90,48 @@ impl Store {
         self.accumulators.release(&slots);
     }
 
-    /// The groups of several panes, added up in the order of these; only `wanted` keys where that is given.
-    pub(super) fn select(&mut self, parts: &[&Groups], wanted: Option<&[u32]>) -> Result<Selection> {
+    /// The groups of several panes, added up in the order of these; only `wanted` keys, which are in their order, where that is
+    /// given.
+    pub(super) fn select(&mut self, parts: &[&Groups], wanted: Option<Vec<u32>>) -> Result<Selection> {
+        let keys = match wanted {
+            Some(wanted) => wanted,
+            None => self.keys_in_order(parts),
+        };
         let mut selection = Selection::default();
-        if let ([only], None) = (parts, wanted) {
-            self.in_key_order(only, &mut selection);
-            return Ok(selection);
-        }
-        let mut groups = Groups::default();
-        let mut own = Groups::default();
-        for part in parts {
-            let (mut first, mut of, mut into, mut from) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            let mut take = |key: u32, slot: u32| {
-                let Some(before) = groups.slot(key) else { return groups.insert(key, slot) };
-                let to = own.slot(key).unwrap_or_else(|| {
-                    let to = self.accumulators.allocate();
-                    own.insert(key, to);
-                    selection.temporary.push(to);
-                    first.push(to);
-                    of.push(before);
-                    to
-                });
-                into.push(to);
-                from.push(slot);
-            };
-            match wanted {
-                None => part.iter().for_each(|(key, slot)| take(key, slot)),
-                Some(wanted) => wanted.iter().for_each(|key| {
-                    if let Some(slot) = part.slot(*key) {
-                        take(*key, slot);
-                    }
-                }),
+        let (mut into, mut from) = (Vec::new(), Vec::new());
+        for key in keys {
+            let mut slots = parts.iter().filter_map(|part| part.slot(key));
+            let Some(first) = slots.next() else { continue };
+            let mut slot = first;
+            for other in slots {
+                if slot == first {
+                    slot = self.accumulators.allocate();
+                    selection.temporary.push(slot);
+                    into.push(slot);
+                    from.push(first);
+                }
+                into.push(slot);
+                from.push(other);
             }
-            self.accumulators.combine(&first, &of)?;
-            self.accumulators.combine(&into, &from)?;
+            selection.keys.push(key);
+            selection.slots.push(slot);
         }
-        self.in_key_order(&groups, &mut selection);
-        for (key, slot) in selection.keys.iter().zip(&mut selection.slots) {
-            *slot = own.slot(*key).unwrap_or(*slot);
-        }
+        self.accumulators.combine(&into, &from)?;
         Ok(selection)
     }
 
-    fn in_key_order(&mut self, groups: &Groups, selection: &mut Selection) {
-        if groups.len() * 4 < self.keys.len() {
-            selection.keys.extend(groups.iter().map(|(key, _)| key));
-            selection.keys.sort_unstable_by(|a, b| self.keys.ordered(*a).cmp(self.keys.ordered(*b)));
-            let slot = |key: &u32| groups.slot(*key).expect("it was listed");
-            selection.slots.extend(selection.keys.iter().map(slot));
-            return;
+    /// Keys in their order: those of these panes, and others where that is quicker to tell.
+    fn keys_in_order(&mut self, parts: &[&Groups]) -> Vec<u32> {
+        let groups: usize = parts.iter().map(|part| part.len()).sum();
+        if groups * 4 >= self.keys.len() {
+            self.sort();
+            return self.sorted.numbers.clone();
         }
-        self.sort();
-        for key in &self.sorted.numbers {
-            if let Some(slot) = groups.slot(*key) {
-                selection.keys.push(*key);
-                selection.slots.push(slot);
-            }
-        }
+        let mut keys: Vec<u32> = parts.iter().flat_map(|part| part.iter().map(|(key, _)| key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.sort_unstable_by(|a, b| self.keys.ordered(*a).cmp(self.keys.ordered(*b)));
+        keys
     }
 
     fn sort(&mut self) {

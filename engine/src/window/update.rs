@@ -94,7 +94,7 @@ impl WindowOperator {
         let mut selections = Vec::with_capacity(partitions.len());
         for partition in partitions.iter_mut() {
             let wanted: Vec<u32> = keys.iter().filter_map(|key| partition.store.keys.find(key)).collect();
-            selections.push(partition.present_result(end_us, &wanted)?);
+            selections.push(partition.present_result(end_us, wanted)?);
         }
         self.output(partitions, end_us, selections)
     }
