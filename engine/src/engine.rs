@@ -18,8 +18,8 @@ use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
 use crate::query::{
-    Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, QueryStatus, StatelessQuery,
-    StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
+    Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, PerKeyQuery, PerKeySettings, PerKeyShape,
+    QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -104,6 +104,17 @@ impl<'a> ContinuousQuery<'a> {
     /// The streams it reads.
     pub(crate) fn reads(&self) -> Vec<&'a str> {
         self.shape().streams()
+    }
+
+    /// What it does by key, where the watermark of its stream is kept per key.
+    fn per_key(&self, pipeline: &Pipeline) -> Option<PerKeyShape<'a>> {
+        let is_per_key = |name: &str| {
+            let event_time = pipeline.streams.get(name).and_then(|stream| stream.event_time.as_ref());
+            event_time.is_some_and(|event_time| !event_time.key.is_empty())
+        };
+        let shape = self.shape();
+        let any = shape.streams().into_iter().any(is_per_key);
+        any.then(|| PerKeyShape::of(shape, self.emit().lateness_us)).flatten()
     }
 
     /// The declared stream it writes, if any.
@@ -302,6 +313,7 @@ enum Opened {
     Windowed(Box<WindowedQuery>),
     Stateless(Box<StatelessQuery>),
     Ordered(Box<OrderedQuery>),
+    PerKey(Box<PerKeyQuery>),
 }
 
 impl Opener<'_> {
@@ -321,6 +333,26 @@ impl Opener<'_> {
             reads.push((streams, failed));
         }
         let (streams, failed) = reads[0].clone();
+        if let Some(shape) = query.per_key(pipeline) {
+            let output = shape.output(tables).await?;
+            let emitter = self.emitter(query, &output, true).await?;
+            let event_time = pipeline.streams[streams.stream.name()].event_time.as_ref();
+            let settings = PerKeySettings {
+                name: &name,
+                sql: query.sql(),
+                shape,
+                event_time: event_time.expect("a watermark per key is one"),
+                log,
+                stream: streams.stream,
+                late: streams.late,
+                failed,
+                tables: Arc::clone(tables),
+                counters,
+                snapshot_rows: self.checkpoint_rows,
+            };
+            let opened = Opened::PerKey(Box::new(PerKeyQuery::open(settings, output, emitter).await?));
+            return Ok((name, status, opened));
+        }
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
@@ -440,6 +472,7 @@ impl Opened {
                 Self::Windowed(query) => query.run(wanted).await,
                 Self::Stateless(query) => query.run(wanted).await,
                 Self::Ordered(query) => query.run(wanted).await,
+                Self::PerKey(query) => query.run(wanted).await,
             };
             ended.map_err(|error| {
                 let error = in_query(&query, error);
@@ -468,7 +501,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<(thermocline_sql::Span, Error)> {
     let mut failures = Vec::new();
     let queries = ContinuousQuery::all(pipeline);
     for query in &queries {
-        if let Err(error) = compile(*query, &tables).await {
+        if let Err(error) = compile(*query, pipeline, &tables).await {
             let span = match query {
                 ContinuousQuery::Insert(query) => query.span.clone(),
                 ContinuousQuery::Alert(alert) => alert.span.clone(),
@@ -484,7 +517,10 @@ pub async fn check(pipeline: &Pipeline) -> Vec<(thermocline_sql::Span, Error)> {
     failures
 }
 
-async fn compile(query: ContinuousQuery<'_>, tables: &Arc<Tables>) -> Result<()> {
+async fn compile(query: ContinuousQuery<'_>, pipeline: &Pipeline, tables: &Arc<Tables>) -> Result<()> {
+    if let Some(shape) = query.per_key(pipeline) {
+        return shape.compile(tables).await;
+    }
     match query.shape() {
         QueryShape::Stateless { stream, input } => {
             Stage::over_stream(input, stream, Arc::clone(tables)).await?;

@@ -23,7 +23,7 @@ mod update;
 mod zone;
 
 pub(crate) use aggregate::{Evaluated, WindowAggregate};
-pub(crate) use assign::Assigner;
+pub(crate) use assign::{Assigner, Assignment};
 pub(crate) use operator::{Closed, Openness, PartitionState, PartitionWindows, Position, Previews, WindowOperator};
 pub(crate) use snapshot::{read_snapshot, write_snapshot};
 
