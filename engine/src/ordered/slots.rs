@@ -105,7 +105,10 @@ impl WindowSlots {
 
     /// Gives slots back without a result.
     pub(crate) fn free(&mut self, slots: &[u32]) -> Result<()> {
-        self.accumulators.take(slots).map(|_| ()).map_err(Into::into)
+        if !slots.is_empty() {
+            self.accumulators.take(slots)?;
+        }
+        Ok(())
     }
 
     fn output(&self, windows: &[Ended], results: Vec<ArrayRef>) -> Result<RecordBatch> {

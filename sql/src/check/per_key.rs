@@ -4,6 +4,7 @@
 //! the key's columns, and what stands above goes row by row.
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use super::Checker;
@@ -42,7 +43,7 @@ impl Checker {
             ),
             Some(stray) => (
                 format!("rows of one key with another \"{stray}\" would be in other partitions"),
-                format!("PARTITION BY takes columns of PER: PARTITION BY ({}), or PER (…, {stray})", key.join(", ")),
+                format!("write PARTITION BY ({0}), or PER ({0}, {stray})", key.join(", ")),
             ),
         };
         self.found.push(Diagnostic::error(codes::WATERMARK_KEY, statement.span(per.at), message).hint(hint));
@@ -56,11 +57,15 @@ impl Checker {
     }
 
     /// The shape, where it keeps the keys of its streams' watermarks apart.
-    pub(super) fn keyed_by_the_watermark(&self, shape: QueryShape) -> Result<QueryShape, ShapeError> {
+    pub(super) fn keyed_by_the_watermark(
+        &self,
+        shape: QueryShape,
+        plan: &LogicalPlan,
+    ) -> Result<QueryShape, ShapeError> {
         match &shape {
             QueryShape::Stateless { .. } => {}
             QueryShape::Windowed(windowed) => self.windowed_by_key(windowed)?,
-            QueryShape::Ordered(ordered) => self.ordered_by_key(ordered)?,
+            QueryShape::Ordered(ordered) => self.ordered_by_key(ordered, plan)?,
         }
         Ok(shape)
     }
@@ -73,7 +78,7 @@ impl Checker {
         row_by_row(&shape.output)
     }
 
-    fn ordered_by_key(&self, shape: &OrderedShape) -> Result<(), ShapeError> {
+    fn ordered_by_key(&self, shape: &OrderedShape, plan: &LogicalPlan) -> Result<(), ShapeError> {
         let Some(input) = shape.inputs.iter().find(|input| !self.watermark_key_of(&input.stream).is_empty()) else {
             return Ok(());
         };
@@ -83,10 +88,12 @@ impl Checker {
                 row_by_row(&shape.output)
             }
             OrderedOperator::Over(over) => {
-                let mut calls = over.calls.iter();
-                calls.try_for_each(|call| {
+                let is_distinct = |node: &LogicalPlan| Ok(matches!(node, LogicalPlan::Distinct(_)));
+                let is_distinct = plan.exists(is_distinct).expect("the visitor never fails");
+                let clause = if is_distinct { "DISTINCT ON" } else { "PARTITION BY" };
+                over.calls.iter().try_for_each(|call| {
                     let keys: Vec<&Expr> = call.partition.keys.iter().collect();
-                    self.has_key(&input.stream, &keys, &input.plan, "PARTITION BY, or to DISTINCT ON,")
+                    self.has_key(&input.stream, &keys, &input.plan, clause)
                 })
             }
             OrderedOperator::Join(_) | OrderedOperator::AsOfJoin(_) => Err(ShapeError {

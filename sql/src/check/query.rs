@@ -156,7 +156,7 @@ impl Checker {
         let streams = &self.pipeline.streams;
         let event_time = |name: &str| Some(streams.get(name)?.event_time.as_ref()?.column);
         let shape = QueryShape::of(plan, &|name| streams.contains_key(name), &event_time);
-        match shape.and_then(|shape| self.keyed_by_the_watermark(shape)) {
+        match shape.and_then(|shape| self.keyed_by_the_watermark(shape, plan)) {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
