@@ -17,9 +17,11 @@ use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
+use crate::per_key::Lateness;
 use crate::query::{
     Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, PerKeyQuery, PerKeySettings, PerKeyShape,
-    QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
+    QueryStatus, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema,
+    failed_stream_name,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -114,7 +116,9 @@ impl<'a> ContinuousQuery<'a> {
         };
         let shape = self.shape();
         let any = shape.streams().into_iter().any(is_per_key);
-        any.then(|| PerKeyShape::of(shape, self.emit().lateness_us)).flatten()
+        // What raises an alert must not depend on when rows arrive: it is told of the last result of a window.
+        let lateness = Lateness { us: self.emit().lateness_us, last_only: matches!(self, Self::Alert(_)) };
+        any.then(|| PerKeyShape::of(shape, lateness)).flatten()
     }
 
     /// The declared stream it writes, if any.

@@ -1,7 +1,10 @@
 //! `TUMBLE`, `HOP` and `CUMULATE` by key: a window of a key is closed by the key's own watermark.
 //!
-//! What a row closes is emitted by (end, group); so is what all keys hold when everything is finished. Where lateness is allowed, a window stays for so long
-//! after its end by the key's watermark, and every row that comes meanwhile emits the window again.
+//! What a row closes is emitted by (end, group); so is what all keys hold when everything is finished.
+//!
+//! Where lateness is allowed, a window stays for so long after its end by the key's watermark. Every row that comes
+//! meanwhile emits it again; or, where only the last result counts, it is emitted again once, when the time has passed,
+//! if rows have come.
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -22,8 +25,7 @@ const PAIRS: usize = 65_536;
 #[derive(Debug)]
 pub(crate) struct AlignedWindows {
     assigner: Assigner,
-    /// For so long after its end, by the key's watermark, a window takes rows and is emitted again.
-    lateness_us: i64,
+    lateness: Lateness,
     slots: WindowSlots,
     /// By the number of the group; its windows by their end.
     groups: Vec<Vec<Window>>,
@@ -36,12 +38,29 @@ pub(crate) struct AlignedWindows {
     state_schema: [SchemaRef; 1],
 }
 
+/// How long windows take rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lateness {
+    /// For so long after its end, by the key's watermark, a window takes rows and is emitted again.
+    pub(crate) us: i64,
+    /// It is emitted again only when that time has passed.
+    pub(crate) last_only: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Window {
     end_us: i64,
     slot: u32,
+    stage: WindowStage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WindowStage {
+    Open,
     /// Its first result was emitted, or would have been.
-    is_closed: bool,
+    Closed,
+    /// Rows have come since.
+    Changed,
 }
 
 /// What a key has open.
@@ -66,23 +85,25 @@ struct Pairs {
 #[derive(Debug, Default)]
 struct Due {
     closed: Vec<Ended>,
+    /// Windows that are emitted a last time.
+    corrected: Vec<Ended>,
     /// Slots of windows that take no rows any more, where they outlive their first result.
     settled: Vec<u32>,
 }
 
 impl AlignedWindows {
     /// The windows of a shape over rows of `input_schema`, the output of the stage below.
-    pub(crate) fn try_new(shape: &WindowedShape, lateness_us: i64, input_schema: &DFSchema) -> Result<Self> {
+    pub(crate) fn try_new(shape: &WindowedShape, lateness: Lateness, input_schema: &DFSchema) -> Result<Self> {
         let group = shape.group.iter().map(|column| match column {
             GroupColumn::Key(expr) => GroupColumn::Key(expr.clone().unalias()),
             window => window.clone(),
         });
         let aggregate = KeyedAggregate { group: group.collect(), aggregates: shape.aggregates.clone() };
         let slots = WindowSlots::try_new(&aggregate, input_schema)?;
-        let state_schema = [slots.window_schema(&["end_us", "is_closed", "key"])?];
+        let state_schema = [slots.window_schema(&["end_us", "stage", "key"])?];
         Ok(Self {
             assigner: Assigner::new(&shape.window),
-            lateness_us,
+            lateness,
             slots,
             groups: Vec::new(),
             keys: Vec::new(),
@@ -107,12 +128,12 @@ impl AlignedWindows {
     /// is there.
     fn place(&mut self, row: u32, group: u32, time_us: Option<i64>, stamp: Stamp, corrected: &mut Vec<Ended>) -> bool {
         let Some(time_us) = time_us else { return false };
-        let pane = match self.assigner.assign(time_us, stamp.before_us, self.lateness_us) {
+        let pane = match self.assigner.assign(time_us, stamp.before_us, self.lateness.us) {
             Assignment::Pane(pane) => pane,
             Assignment::Late => return false,
             Assignment::Uncovered => return true,
         };
-        let Self { assigner, slots, groups, keys, pairs, lateness_us, .. } = self;
+        let Self { assigner, slots, groups, keys, pairs, lateness, .. } = self;
         let (windows, key) = (&mut groups[group as usize], &mut keys[stamp.key as usize]);
         for end_us in assigner.counted_ends_us(pane, i64::MIN, i64::MAX) {
             let at = windows.partition_point(|window| window.end_us < end_us);
@@ -120,15 +141,18 @@ impl AlignedWindows {
                 if windows.is_empty() {
                     key.groups.push(group);
                 }
-                let window = Window { end_us, slot: slots.allocate(), is_closed: end_us <= stamp.before_us };
-                key.due_us = key.due_us.min(window.due_us(*lateness_us));
+                let stage = if end_us <= stamp.before_us { WindowStage::Closed } else { WindowStage::Open };
+                let window = Window { end_us, slot: slots.allocate(), stage };
+                key.due_us = key.due_us.min(window.due_us(lateness.us));
                 windows.insert(at, window);
             }
-            let window = windows[at];
+            let window = &mut windows[at];
             pairs.rows.push(row);
             pairs.slots.push(window.slot);
-            if window.is_closed {
-                corrected.push(window.ended(group, assigner));
+            match window.stage {
+                WindowStage::Open => {}
+                _ if lateness.last_only => window.stage = WindowStage::Changed,
+                _ => corrected.push(window.ended(group, assigner)),
             }
         }
         true
@@ -136,23 +160,27 @@ impl AlignedWindows {
 
     /// Does to a key's windows what its watermark says.
     fn take_due(&mut self, key: u32, watermark_us: i64) -> Due {
-        let Self { assigner, lateness_us, groups, keys, .. } = self;
+        let Self { assigner, lateness, groups, keys, .. } = self;
         let (key, mut due) = (&mut keys[key as usize], Due::default());
         key.due_us = NEVER;
         key.groups.retain(|group| {
             let windows = &mut groups[*group as usize];
             windows.retain_mut(|window| {
-                if !window.is_closed && window.end_us <= watermark_us {
-                    window.is_closed = true;
+                if window.stage == WindowStage::Open && window.end_us <= watermark_us {
+                    window.stage = WindowStage::Closed;
                     due.closed.push(window.ended(*group, assigner));
                 }
-                let stays = !window.is_closed || window.due_us(*lateness_us) > watermark_us;
-                if stays {
-                    key.due_us = key.due_us.min(window.due_us(*lateness_us));
-                } else if *lateness_us > 0 {
+                if window.stage == WindowStage::Open || window.due_us(lateness.us) > watermark_us {
+                    key.due_us = key.due_us.min(window.due_us(lateness.us));
+                    return true;
+                }
+                if window.stage == WindowStage::Changed {
+                    due.corrected.push(window.ended(*group, assigner));
+                }
+                if lateness.us > 0 {
                     due.settled.push(window.slot);
                 }
-                stays
+                false
             });
             !windows.is_empty()
         });
@@ -166,17 +194,27 @@ impl AlignedWindows {
         });
     }
 
-    /// Emits the windows that a watermark has closed, by (end, group).
+    /// Emits the windows that a watermark has closed, by (end, group), and those whose lateness has passed where the watermark
+    /// came by.
     fn close(&mut self, due: Due, rows: Option<&KeyedRows>, emitted: &mut Vec<Emitted>) -> Result<()> {
-        let Due { mut closed, settled } = due;
+        let Due { mut closed, mut corrected, settled } = due;
         self.sort(&mut closed);
-        if self.lateness_us == 0 {
+        if self.lateness.us == 0 {
             // No row comes after it: what the batch's other rows do changes nothing.
             self.ended.extend(closed);
             return Ok(());
         }
         self.flush(rows, emitted)?;
-        self.preview(&closed, false, emitted)?;
+        self.sort(&mut corrected);
+        let first = |window: Ended| (window.end_us, false, window);
+        let last = |window: Ended| (window.end_us.saturating_add(self.lateness.us), true, window);
+        let mut all: Vec<_> = closed.into_iter().map(first).chain(corrected.into_iter().map(last)).collect();
+        // Stable: those of one moment stay sorted.
+        all.sort_by_key(|(moment_us, is_correction, _)| (*moment_us, *is_correction));
+        for part in all.chunk_by(|a, b| a.1 == b.1) {
+            let windows: Vec<Ended> = part.iter().map(|(_, _, window)| *window).collect();
+            self.preview(&windows, part[0].1, emitted)?;
+        }
         self.slots.free(&settled)
     }
 
@@ -215,9 +253,9 @@ impl AlignedWindows {
 impl Window {
     /// The first watermark that does something to it.
     fn due_us(&self, lateness_us: i64) -> i64 {
-        match self.is_closed {
-            false => self.end_us,
-            true => self.end_us.saturating_add(lateness_us),
+        match self.stage {
+            WindowStage::Open => self.end_us,
+            WindowStage::Closed | WindowStage::Changed => self.end_us.saturating_add(lateness_us),
         }
     }
 
@@ -272,13 +310,16 @@ impl PerKeyOperator for AlignedWindows {
         let mut emptied = Vec::new();
         for key in 0..self.keys.len() as u32 {
             let windows = self.keys[key as usize].groups.iter().flat_map(|group| &self.groups[*group as usize]);
-            let Some(end_us) = windows.filter(|window| !window.is_closed).map(|window| window.end_us).max() else {
+            let Some(end_us) =
+                windows.filter(|window| window.stage == WindowStage::Open).map(|window| window.end_us).max()
+            else {
                 continue;
             };
             emptied.extend(&self.keys[key as usize].groups);
             watermarks.advance(key, end_us);
             let due = self.take_due(key, end_us);
             all.closed.extend(due.closed);
+            all.corrected.extend(due.corrected);
             all.settled.extend(due.settled);
         }
         let mut emitted = Vec::new();
@@ -297,7 +338,7 @@ impl PerKeyOperator for AlignedWindows {
         for (number, key) in self.keys.iter().enumerate() {
             for group in &key.groups {
                 let windows = self.groups[*group as usize].iter();
-                held.extend(windows.map(|w| (*group, w.slot, [w.end_us, i64::from(w.is_closed), number as i64])));
+                held.extend(windows.map(|w| (*group, w.slot, [w.end_us, w.stage as i64, number as i64])));
             }
         }
         Ok(vec![self.slots.windows(&self.state_schema[0], &held)?])
@@ -305,15 +346,20 @@ impl PerKeyOperator for AlignedWindows {
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
         let (restored, slots) = self.slots.restore_windows(&state[0], 3)?;
-        let [ends, closed, keys] = restored.own.as_slice() else { unreachable!("three columns were asked for") };
+        let [ends, stages, keys] = restored.own.as_slice() else { unreachable!("three columns were asked for") };
         self.grow(&restored.keys, keys.iter().map(|key| *key as u32));
         for (row, group) in restored.keys.into_iter().enumerate() {
-            let window = Window { end_us: ends[row], slot: slots[row], is_closed: closed[row] != 0 };
+            let stage = match stages[row] {
+                0 => WindowStage::Open,
+                1 => WindowStage::Closed,
+                _ => WindowStage::Changed,
+            };
+            let window = Window { end_us: ends[row], slot: slots[row], stage };
             let key = &mut self.keys[keys[row] as usize];
             if self.groups[group as usize].is_empty() {
                 key.groups.push(group);
             }
-            key.due_us = key.due_us.min(window.due_us(self.lateness_us));
+            key.due_us = key.due_us.min(window.due_us(self.lateness.us));
             // They were stored by their end.
             self.groups[group as usize].push(window);
         }

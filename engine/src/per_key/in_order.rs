@@ -97,7 +97,8 @@ impl PerKeyOperator for InOrder {
     }
 
     fn finish(&mut self, watermarks: &mut KeyWatermarks) -> Result<Vec<Emitted>> {
-        let mut ends: BTreeMap<u32, i64> = self.waiting.last_us().map(|(key, us)| (key, us.saturating_add(1))).collect();
+        let mut ends: BTreeMap<u32, i64> =
+            self.waiting.last_us().map(|(key, us)| (key, us.saturating_add(1))).collect();
         let released = self.waiting.release_all();
         let mut emitted = self.give(&released, &[])?;
         for (key, horizon_us) in self.operator.horizons_us() {

@@ -30,7 +30,7 @@ use crate::error::Result;
 use crate::ordered::OrderedRows;
 use crate::query::FailedRow;
 
-pub(crate) use aligned::AlignedWindows;
+pub(crate) use aligned::{AlignedWindows, Lateness};
 pub(crate) use in_order::in_order;
 pub(crate) use snapshot::{PerKeyState, read_per_key_state, write_per_key_state};
 pub(crate) use watermarks::KeyWatermarks;

@@ -183,9 +183,10 @@ impl WaitingRows {
             }
         }
         let rows = match chunks.as_slice() {
-            [only] => {
-                take_record_batch(&only.rows, &UInt32Array::from_iter_values(indices.iter().map(|(_, row)| *row as u32)))?
-            }
+            [only] => take_record_batch(
+                &only.rows,
+                &UInt32Array::from_iter_values(indices.iter().map(|(_, row)| *row as u32)),
+            )?,
             chunks => interleave_record_batch(&chunks.iter().map(|chunk| &chunk.rows).collect::<Vec<_>>(), &indices)?,
         };
         self.chunks.insert(numbers[0], Chunk { rows, waiting: ids.len(), ids });
@@ -202,7 +203,12 @@ impl WaitingRows {
         let mut rows: Vec<Released> = Vec::new();
         for (key, waiting) in (0..).zip(&self.keys) {
             let waiting = waiting.iter();
-            rows.extend(waiting.map(|Reverse(row)| Released { key, time_us: row.time_us, order: row.order, id: row.id }));
+            rows.extend(waiting.map(|Reverse(row)| Released {
+                key,
+                time_us: row.time_us,
+                order: row.order,
+                id: row.id,
+            }));
         }
         rows.sort_unstable_by_key(|row| row.order);
         let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| i64::from(row.key))));
@@ -279,7 +285,10 @@ mod tests {
             let rows: Vec<i64> = (next..next + size).collect();
             next += size;
             waiting.open(batch(&rows));
-            for (row, value) in rows.iter().enumerate().filter(|_| random.random_range(0..5) > 0) {
+            for (row, value) in rows.iter().enumerate() {
+                if random.random_range(0..5) == 0 {
+                    continue;
+                }
                 let (key, time_us) = (random.random_range(0..5), random.random_range(0..50));
                 waiting.push(row as u32, key, time_us);
                 model.entry(key).or_default().push((time_us, *value));

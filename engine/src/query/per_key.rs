@@ -18,11 +18,14 @@ use super::emit::run_rows;
 use super::failed::{FailedOffset, failed_rows};
 use super::per_key_partition::{PerKeyPartition, PerKeySource, PerKeyStep, key_schema};
 use super::progress::{Ledger, Progress};
-use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots};
+use super::{
+    Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
+};
 use crate::error::{Error, Result};
 use crate::late::{LateOffset, late_rows};
 use crate::per_key::{
-    AlignedWindows, Emitted, KeyWatermarks, PerKeyOperator, PerKeyState, read_per_key_state, write_per_key_state,
+    AlignedWindows, Emitted, KeyWatermarks, Lateness, PerKeyOperator, PerKeyState, read_per_key_state,
+    write_per_key_state,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -54,7 +57,7 @@ pub(crate) enum PerKeyShape<'a> {
     Windowed {
         shape: &'a WindowedShape,
         /// `ALLOW LATENESS`
-        lateness_us: i64,
+        lateness: Lateness,
     },
     Ordered(&'a OrderedShape),
 }
@@ -81,10 +84,10 @@ pub(crate) struct PerKeyQuery {
 
 impl<'a> PerKeyShape<'a> {
     /// The same of a query over a stream with watermarks by key.
-    pub(crate) fn of(shape: &'a QueryShape, lateness_us: i64) -> Option<Self> {
+    pub(crate) fn of(shape: &'a QueryShape, lateness: Lateness) -> Option<Self> {
         match shape {
             QueryShape::Stateless { .. } => None,
-            QueryShape::Windowed(shape) => Some(Self::Windowed { shape, lateness_us }),
+            QueryShape::Windowed(shape) => Some(Self::Windowed { shape, lateness }),
             QueryShape::Ordered(shape) => Some(Self::Ordered(shape)),
         }
     }
@@ -100,8 +103,8 @@ impl<'a> PerKeyShape<'a> {
 
     fn operator(self, stage: &Stage) -> Result<Box<dyn PerKeyOperator>> {
         Ok(match self {
-            Self::Windowed { shape, lateness_us } => {
-                Box::new(AlignedWindows::try_new(shape, lateness_us, stage.df_schema())?)
+            Self::Windowed { shape, lateness } => {
+                Box::new(AlignedWindows::try_new(shape, lateness, stage.df_schema())?)
             }
             Self::Ordered(shape) => crate::per_key::in_order(shape, stage)?,
         })

@@ -114,7 +114,9 @@ impl Checker {
         let Some(first) = missing.first() else { return Ok(()) };
         Err(ShapeError {
             code: codes::KEY_MISSING.id,
-            message: format!("the stream \"{stream}\" has a watermark per key, and this would mix rows of several keys"),
+            message: format!(
+                "the stream \"{stream}\" has a watermark per key, and this would mix rows of several keys"
+            ),
             hint: match missing.len() {
                 1 => format!("add \"{first}\" of the stream, unchanged, to {clause}"),
                 _ => format!("add {} of the stream, unchanged, to {clause}", missing.join(", ")),
@@ -176,8 +178,9 @@ fn origin_of(expr: &Expr, input: &LogicalPlan) -> Option<Origin> {
 fn row_by_row(output: &LogicalPlan) -> Result<(), ShapeError> {
     check_row_by_row_output(output, "a window").map_err(|_| ShapeError {
         code: codes::KEY_ROW_BY_ROW.id,
-        message: "with a watermark per key a window closes key by key: there is no set of rows to sort, limit or aggregate"
-            .into(),
+        message:
+            "with a watermark per key a window closes key by key: there is no set of rows to sort, limit or aggregate"
+                .into(),
         hint: "INSERT its rows into a stream and aggregate that over a TUMBLE window".into(),
     })
 }

@@ -424,7 +424,9 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::KEY_MISSING.id => {
             word(&["GROUP"]).or_else(|| word(&["PARTITION"])).or_else(|| word(&["DISTINCT", "OVER"]))
         }
-        id if id == codes::KEY_ROW_BY_ROW.id => word(&["OVER", "LIMIT", "FETCH", "DISTINCT"]).or_else(|| word(&["ORDER"])),
+        id if id == codes::KEY_ROW_BY_ROW.id => {
+            word(&["OVER", "LIMIT", "FETCH", "DISTINCT"]).or_else(|| word(&["ORDER"]))
+        }
         id if id == codes::SHAPE_NESTED.id => first_window(statement, body, 1),
         id if [codes::SHAPE_NO_STREAM, codes::SHAPE_STREAMS, codes::JOIN_FORM].iter().any(|code| code.id == id)
             || [codes::JOIN_UNBOUNDED, codes::JOIN_WATERMARK, codes::KEY_JOIN].iter().any(|code| code.id == id) =>

@@ -335,7 +335,8 @@ impl Keys {
     /// For each owner, the watermark that completes all rows that any watermark completes.
     pub(super) fn horizons_us(&self) -> BTreeMap<u32, i64> {
         let mut horizons = BTreeMap::new();
-        for key in self.keys.iter().filter(|key| key.is_known && key.known < key.entries.len() && key.ends_us != NEVER) {
+        for key in self.keys.iter().filter(|key| key.is_known && key.known < key.entries.len() && key.ends_us != NEVER)
+        {
             let horizon_us = horizons.entry(key.owner).or_insert(key.ends_us);
             *horizon_us = key.ends_us.max(*horizon_us);
         }

@@ -174,11 +174,7 @@ impl Over {
     }
 
     /// `owners`: those of the keys of each partition, where there are several.
-    fn restore_tables<'a>(
-        &mut self,
-        state: &[RecordBatch],
-        owners: impl Fn(usize) -> Option<&'a [i64]>,
-    ) -> Result<()> {
+    fn restore_tables<'a>(&mut self, state: &[RecordBatch], owners: impl Fn(usize) -> Option<&'a [i64]>) -> Result<()> {
         let [inputs, results, partitions @ ..] = state else { return Ok(()) };
         self.inputs.restore(inputs)?;
         self.results.restore(results)?;
