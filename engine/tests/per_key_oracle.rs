@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-const CASES: u64 = 4;
+const CASES: u64 = 2;
 const BASE_US: i64 = 1_700_000_000_000_000;
 const SECOND: i64 = 1_000_000;
 
