@@ -17,10 +17,11 @@ use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
+use crate::per_key::Lateness;
 use crate::query::{
-    Control, Counters, Emitter, InputStreams, Member, OrderedQuery, OrderedSettings, QueryStatus, ResumePoint,
-    SharedInput, StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema,
-    failed_stream_name, union,
+    Control, Counters, Emitter, InputStreams, Member, OrderedQuery, OrderedSettings, PerKeyQuery, PerKeySettings,
+    PerKeyShape, QueryStatus, ResumePoint, SharedInput, StatelessQuery, StatelessSettings, WindowedQuery,
+    WindowedSettings, compile_inputs, failed_schema, failed_stream_name, union,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -105,6 +106,19 @@ impl<'a> ContinuousQuery<'a> {
     /// The streams it reads.
     pub(crate) fn reads(&self) -> Vec<&'a str> {
         self.shape().streams()
+    }
+
+    /// What it does by key, where the watermark of its stream is kept per key.
+    fn per_key(&self, pipeline: &Pipeline) -> Option<PerKeyShape<'a>> {
+        let is_per_key = |name: &str| {
+            let event_time = pipeline.streams.get(name).and_then(|stream| stream.event_time.as_ref());
+            event_time.is_some_and(|event_time| !event_time.key.is_empty())
+        };
+        let shape = self.shape();
+        let any = shape.streams().into_iter().any(is_per_key);
+        // What raises an alert must not depend on when rows arrive: it is told of the last result of a window.
+        let lateness = Lateness { us: self.emit().lateness_us, last_only: matches!(self, Self::Alert(_)) };
+        any.then(|| PerKeyShape::of(shape, lateness)).flatten()
     }
 
     /// The declared stream it writes, if any.
@@ -305,6 +319,7 @@ enum Opened {
     Windowed(Box<WindowedQuery>),
     Stateless(Box<StatelessQuery>),
     Ordered(Box<OrderedQuery>),
+    PerKey(Box<PerKeyQuery>),
 }
 
 /// Name and status of a query.
@@ -315,9 +330,12 @@ impl Opener<'_> {
     fn sharing<'q>(&self, queries: Vec<ContinuousQuery<'q>>) -> Result<Vec<Vec<ContinuousQuery<'q>>>> {
         let mut groups: Vec<(Option<SharedInput<'q>>, Vec<ContinuousQuery<'q>>)> = Vec::new();
         for query in queries {
-            let QueryShape::Windowed(shape) = query.shape() else {
-                groups.push((None, vec![query]));
-                continue;
+            let shape = match query.shape() {
+                QueryShape::Windowed(shape) if query.per_key(&self.engine.pipeline).is_none() => shape,
+                _ => {
+                    groups.push((None, vec![query]));
+                    continue;
+                }
             };
             let stream = &self.streams.get(&shape.stream).expect("the checker resolved every stream").stream;
             let resume = ResumePoint::of(&self.engine.log, &query.name(), query.sql(), stream)?;
@@ -370,8 +388,9 @@ impl Opener<'_> {
 
     /// Opens queries that share panes, or a single one.
     async fn open(&self, queries: &[ContinuousQuery<'_>]) -> Result<(Vec<Named>, Opened)> {
+        let pipeline = &self.engine.pipeline;
         let windowed = queries.iter().filter_map(|query| match query.shape() {
-            QueryShape::Windowed(shape) => Some((*query, shape.as_ref())),
+            QueryShape::Windowed(shape) if query.per_key(pipeline).is_none() => Some((*query, shape.as_ref())),
             _ => None,
         });
         let windowed: Vec<_> = windowed.collect();
@@ -394,6 +413,26 @@ impl Opener<'_> {
             reads.push((streams, failed));
         }
         let (streams, failed) = reads[0].clone();
+        if let Some(shape) = query.per_key(pipeline) {
+            let output = shape.output(tables).await?;
+            let emitter = self.emitter(query, &output, true).await?;
+            let event_time = pipeline.streams[streams.stream.name()].event_time.as_ref();
+            let settings = PerKeySettings {
+                name: &name,
+                sql: query.sql(),
+                shape,
+                event_time: event_time.expect("a watermark per key is one"),
+                log,
+                stream: streams.stream,
+                late: streams.late,
+                failed,
+                tables: Arc::clone(tables),
+                counters,
+                snapshot_rows: self.checkpoint_rows,
+            };
+            let opened = Opened::PerKey(Box::new(PerKeyQuery::open(settings, output, emitter).await?));
+            return Ok((vec![(name, status)], opened));
+        }
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
@@ -492,6 +531,7 @@ impl Opened {
                 Self::Windowed(query) => query.run(wanted).await,
                 Self::Stateless(query) => query.run(wanted).await,
                 Self::Ordered(query) => query.run(wanted).await,
+                Self::PerKey(query) => query.run(wanted).await,
             };
             ended.map_err(|error| {
                 let error = in_query(&reported[0].0, error);
@@ -533,7 +573,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<(thermocline_sql::Span, Error)> {
     let mut failures = Vec::new();
     let queries = ContinuousQuery::all(pipeline);
     for query in &queries {
-        if let Err(error) = compile(*query, &tables).await {
+        if let Err(error) = compile(*query, pipeline, &tables).await {
             let span = match query {
                 ContinuousQuery::Insert(query) => query.span.clone(),
                 ContinuousQuery::Alert(alert) => alert.span.clone(),
@@ -549,7 +589,10 @@ pub async fn check(pipeline: &Pipeline) -> Vec<(thermocline_sql::Span, Error)> {
     failures
 }
 
-async fn compile(query: ContinuousQuery<'_>, tables: &Arc<Tables>) -> Result<()> {
+async fn compile(query: ContinuousQuery<'_>, pipeline: &Pipeline, tables: &Arc<Tables>) -> Result<()> {
+    if let Some(shape) = query.per_key(pipeline) {
+        return shape.compile(tables).await;
+    }
     match query.shape() {
         QueryShape::Stateless { stream, input } => {
             Stage::over_stream(input, stream, Arc::clone(tables)).await?;

@@ -19,6 +19,7 @@ mod late;
 mod log_table;
 mod order;
 mod ordered;
+mod per_key;
 mod query;
 mod session;
 mod snapshot_file;

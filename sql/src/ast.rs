@@ -67,6 +67,15 @@ pub(crate) struct Watermark {
     pub(crate) column: Ident,
     pub(crate) expr: Expr,
     pub(crate) expr_at: At,
+    /// `PER …`
+    pub(crate) per: Option<Per>,
+}
+
+/// `PER key`: whose watermark it is.
+#[derive(Debug)]
+pub(crate) struct Per {
+    pub(crate) columns: Vec<Ident>,
+    pub(crate) at: At,
 }
 
 #[derive(Debug)]

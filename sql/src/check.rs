@@ -8,6 +8,7 @@ mod declare;
 mod emit;
 mod options;
 mod order;
+mod per_key;
 mod query;
 mod union;
 

@@ -111,6 +111,12 @@ codes! {
     EMIT_NO_WINDOW = "TC0407", "`EMIT` and `ALLOW LATENESS` are about the results of `TUMBLE`, `HOP` and `CUMULATE`, and there are none here.";
     EMIT_APPEND_ONLY = "TC0408", "Results that are emitted early or corrected cannot go there: it takes no updates.";
     EMIT_FILTERED = "TC0409", "Above results that are emitted early or corrected every row runs by itself: one that was emitted cannot be taken back.";
+    WATERMARK_KEY = "TC0410", "A watermark `PER` key needs all rows of a key in one partition: `PARTITION BY` takes columns of the key.";
+    KEY_MISSING = "TC0411", "A query over a stream with a watermark `PER` key is grouped or partitioned by that key, unchanged.";
+    KEY_EARLY = "TC0412", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported over a stream with a watermark `PER` key.";
+    KEY_ROW_BY_ROW = "TC0413", "Over a stream with a watermark `PER` key a window closes key by key: above it every row runs by itself.";
+    KEY_JOIN = "TC0414", "A join of streams goes by one watermark, and a stream of it has one `PER` key.";
+    KEY_ALERT = "TC0415", "The `KEY` of an alert over a stream with a watermark `PER` key has that key.";
 
     // 05: alerts
     NOT_BOOLEAN = "TC0501", "`RAISE WHEN` and `CLEAR WHEN` take a condition.";
@@ -141,7 +147,7 @@ codes! {
     SOON_MATERIALIZED = "TC0902", "`CREATE MATERIALIZED VIEW` is not supported yet.";
     SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet (not given any more).";
     SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";
-    SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet.";
+    SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet (not given any more).";
     SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet.";
     SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
     SOON_ASOF = "TC0908", "As-of joins are not supported yet: in ad-hoc queries, or with `USING`.";

@@ -94,6 +94,9 @@ pub struct EventTime {
     /// A partition without rows for this long (wall clock) stops holding the watermark back (`idle_timeout` option,
     /// 30 seconds when not given; `'none'` waits for ever).
     pub idle_timeout: Option<Duration>,
+    /// Columns of `PER`, as indices into the stream's schema: each of their values has a watermark of its own, and all its rows
+    /// are in one partition. Without any, each partition has one.
+    pub key: Vec<usize>,
 }
 
 /// Unit of numeric timestamps in the input.

@@ -26,6 +26,7 @@ use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
 pub use calendar::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 
 pub(crate) use history::over_history;
+pub(crate) use ordered::check_row_by_row_output;
 
 /// Windows of one key that may be open at once.
 pub(crate) const MAX_OVERLAPPING: u32 = 1_000;

@@ -35,7 +35,10 @@ use crate::query::without_row;
 use crate::stage::Stage;
 
 pub(crate) use operator::OrderedOperator;
+pub(crate) use operator::OrderedRows;
+pub(crate) use over::OverByKey;
 pub(crate) use reorder::{Run, merge_runs, tidy_runs};
+pub(crate) use slots::{BATCH_ROWS, Ended, WindowSlots};
 pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
 
 /// The operator of a shape, over what these stages make of its inputs.

@@ -5,43 +5,43 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, DataFusionError};
 use thermocline_sql::KeyedAggregate;
 
 use crate::error::Result;
 use crate::keyed::{Accumulators, Bounds, KeyTable, KeyedFunctions, KeyedRows};
 
 /// Windows that are emitted as one batch, at most.
-pub(super) const BATCH_ROWS: usize = 8_192;
+pub(crate) const BATCH_ROWS: usize = 8_192;
 
 /// Keys, and the accumulators of their open windows.
 #[derive(Debug)]
-pub(super) struct WindowSlots {
+pub(crate) struct WindowSlots {
     functions: KeyedFunctions,
-    pub(super) keys: KeyTable,
+    pub(crate) keys: KeyTable,
     accumulators: Accumulators,
 }
 
 /// A window that has ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ended {
-    pub(super) key: u32,
-    pub(super) slot: u32,
-    pub(super) start_us: i64,
-    pub(super) end_us: i64,
+pub(crate) struct Ended {
+    pub(crate) key: u32,
+    pub(crate) slot: u32,
+    pub(crate) start_us: i64,
+    pub(crate) end_us: i64,
 }
 
 /// Rows of a table of open windows.
 #[derive(Debug)]
-pub(super) struct Restored {
+pub(crate) struct Restored {
     /// The key's number.
-    pub(super) keys: Vec<u32>,
+    pub(crate) keys: Vec<u32>,
     /// The operator's own columns.
-    pub(super) own: Vec<Vec<i64>>,
+    pub(crate) own: Vec<Vec<i64>>,
 }
 
 impl WindowSlots {
-    pub(super) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
+    pub(crate) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let functions = KeyedFunctions::try_new(aggregate, input_schema)?;
         let keys = KeyTable::new(functions.key_schema())?;
         let accumulators = functions.accumulators()?;
@@ -49,25 +49,38 @@ impl WindowSlots {
     }
 
     /// Evaluates rows; the number of each row's key.
-    pub(super) fn evaluate(&mut self, rows: &RecordBatch) -> Result<(KeyedRows, Vec<u32>)> {
-        let evaluated = self.functions.evaluate(rows)?;
-        let mut numbers = Vec::new();
-        self.keys.intern(rows.num_rows(), &evaluated.keys, &mut numbers)?;
+    pub(crate) fn evaluate(&mut self, rows: &RecordBatch) -> Result<(KeyedRows, Vec<u32>)> {
+        let evaluated = self.evaluate_rows(rows)?;
+        let numbers = self.numbers(&evaluated, rows.num_rows())?;
         Ok((evaluated, numbers))
     }
 
+    /// Evaluates rows.
+    pub(crate) fn evaluate_rows(&self, rows: &RecordBatch) -> Result<KeyedRows, DataFusionError> {
+        self.functions.evaluate(rows)
+    }
+
+    /// The number of the key of each of so many rows.
+    pub(crate) fn numbers(&mut self, evaluated: &KeyedRows, rows: usize) -> Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        self.keys.intern(rows, &evaluated.keys, &mut numbers)?;
+        // Without columns a key is interned even where there is no row.
+        numbers.truncate(rows);
+        Ok(numbers)
+    }
+
     /// A slot for a new window.
-    pub(super) fn allocate(&mut self) -> u32 {
+    pub(crate) fn allocate(&mut self) -> u32 {
         self.accumulators.allocate()
     }
 
     /// Adds rows in their order, each to the slot of its window.
-    pub(super) fn update(&mut self, rows: &KeyedRows, slots: &[u32]) -> Result<()> {
+    pub(crate) fn update(&mut self, rows: &KeyedRows, slots: &[u32]) -> Result<()> {
         Ok(self.accumulators.update(&rows.arguments, &rows.filters, slots)?)
     }
 
     /// Adds the rows of these indices, each to a slot; one that is in several windows stands several times.
-    pub(super) fn update_at(&mut self, rows: &KeyedRows, indices: &[u32], slots: &[u32]) -> Result<()> {
+    pub(crate) fn update_at(&mut self, rows: &KeyedRows, indices: &[u32], slots: &[u32]) -> Result<()> {
         let Some(first) = indices.first() else { return Ok(()) };
         let rows = match indices.windows(2).all(|two| two[0] + 1 == two[1]) {
             true => rows.slice(*first as usize, indices.len()),
@@ -77,23 +90,42 @@ impl WindowSlots {
     }
 
     /// Ended windows as rows, in their order; their slots are free after it.
-    pub(super) fn emit(&mut self, ended: &[Ended]) -> Result<RecordBatch> {
-        let bounds: Vec<Bounds> = ended.iter().map(|e| Bounds { start_us: e.start_us, end_us: e.end_us }).collect();
+    pub(crate) fn emit(&mut self, ended: &[Ended]) -> Result<RecordBatch> {
         let slots: Vec<u32> = ended.iter().map(|e| e.slot).collect();
-        let keys = self.keys.columns(ended.iter().map(|e| e.key))?;
         let results = self.accumulators.take(&slots)?;
+        self.output(ended, results)
+    }
+
+    /// What has come of windows so far, as rows, in their order; they go on.
+    pub(crate) fn preview(&mut self, windows: &[Ended]) -> Result<RecordBatch> {
+        let slots: Vec<u32> = windows.iter().map(|e| e.slot).collect();
+        let results = self.accumulators.evaluate(&slots)?;
+        self.output(windows, results)
+    }
+
+    /// Gives slots back without a result.
+    pub(crate) fn free(&mut self, slots: &[u32]) -> Result<()> {
+        if !slots.is_empty() {
+            self.accumulators.take(slots)?;
+        }
+        Ok(())
+    }
+
+    fn output(&self, windows: &[Ended], results: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let bounds: Vec<Bounds> = windows.iter().map(|e| Bounds { start_us: e.start_us, end_us: e.end_us }).collect();
+        let keys = self.keys.columns(windows.iter().map(|e| e.key))?;
         Ok(self.functions.output(&bounds, &keys, results)?)
     }
 
     /// Columns of a table of open windows: the key's, the operator's own, the accumulators'.
-    pub(super) fn window_schema(&self, own: &[&str]) -> Result<SchemaRef> {
+    pub(crate) fn window_schema(&self, own: &[&str]) -> Result<SchemaRef> {
         let mut fields = self.key_fields(own);
         fields.extend(self.functions.state_fields()?.into_iter().map(Arc::new));
         Ok(Arc::new(Schema::new(fields)))
     }
 
     /// Columns of a table of keys: the key's, the operator's own.
-    pub(super) fn key_schema(&self, own: &[&str]) -> SchemaRef {
+    pub(crate) fn key_schema(&self, own: &[&str]) -> SchemaRef {
         Arc::new(Schema::new(self.key_fields(own)))
     }
 
@@ -103,7 +135,7 @@ impl WindowSlots {
     }
 
     /// A table of open windows: of each the key's number, its slot and the operator's own values.
-    pub(super) fn windows<const N: usize>(
+    pub(crate) fn windows<const N: usize>(
         &mut self,
         schema: &SchemaRef,
         windows: &[(u32, u32, [i64; N])],
@@ -119,7 +151,7 @@ impl WindowSlots {
     }
 
     /// A table of keys: of each its number and the operator's own values.
-    pub(super) fn keys<const N: usize>(&self, schema: &SchemaRef, keys: &[(u32, [i64; N])]) -> Result<RecordBatch> {
+    pub(crate) fn keys<const N: usize>(&self, schema: &SchemaRef, keys: &[(u32, [i64; N])]) -> Result<RecordBatch> {
         let columns = self.key_columns(keys)?;
         let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
@@ -134,7 +166,7 @@ impl WindowSlots {
     }
 
     /// The keys of a table that [`keys`](Self::keys) made, or [`windows`](Self::windows), with `own` columns.
-    pub(super) fn restore_keys(&mut self, table: &RecordBatch, own: usize) -> Result<Restored> {
+    pub(crate) fn restore_keys(&mut self, table: &RecordBatch, own: usize) -> Result<Restored> {
         let (keys, others) = table.columns().split_at(self.functions.key_schema().fields().len());
         let own = others[..own].iter().map(|column| column.as_primitive::<Int64Type>().values().to_vec()).collect();
         let mut numbers = Vec::new();
@@ -145,7 +177,7 @@ impl WindowSlots {
     }
 
     /// The windows of a table that [`windows`](Self::windows) made with `own` columns, and the slot of each.
-    pub(super) fn restore_windows(&mut self, table: &RecordBatch, own: usize) -> Result<(Restored, Vec<u32>)> {
+    pub(crate) fn restore_windows(&mut self, table: &RecordBatch, own: usize) -> Result<(Restored, Vec<u32>)> {
         let restored = self.restore_keys(table, own)?;
         let states = &table.columns()[self.functions.key_schema().fields().len() + own..];
         let slots = self.accumulators.restore(table.num_rows(), states)?;
@@ -153,7 +185,7 @@ impl WindowSlots {
     }
 
     /// Bytes held.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.keys.bytes() + self.accumulators.bytes()
     }
 }

@@ -86,10 +86,19 @@ pub(crate) fn evaluate(
     aggregate: &WindowAggregate,
     output: &RecordBatch,
 ) -> Result<(KeyedRows, UInt32Array, Vec<FailedRow>)> {
+    let evaluate = |rows: &RecordBatch| aggregate.evaluate(rows);
+    evaluate_rows(output, evaluate)
+}
+
+/// The same of anything that is evaluated.
+pub(crate) fn evaluate_rows<T>(
+    output: &RecordBatch,
+    evaluate: impl Fn(&RecordBatch) -> Result<T, DataFusionError>,
+) -> Result<(T, UInt32Array, Vec<FailedRow>)> {
     let row_of = |rows: &RecordBatch| rows.column(rows.num_columns() - 1).as_primitive::<UInt32Type>().clone();
     let mut halves = Halves::of(output.num_rows());
     while let Some(range) = halves.next() {
-        match aggregate.evaluate(&output.slice(range.start, range.len())) {
+        match evaluate(&output.slice(range.start, range.len())) {
             Ok(evaluated) if range.len() == output.num_rows() => return Ok((evaluated, row_of(output), Vec::new())),
             Ok(_) => {}
             Err(error) => halves.fail(range, error)?,
@@ -104,7 +113,7 @@ pub(crate) fn evaluate(
     let left = (0..rows.len()).filter(|at| !has_failed(rows.value(*at)));
     let left = UInt32Array::from_iter_values(left.map(|at| at as u32));
     let left = take_record_batch(output, &left)?;
-    Ok((aggregate.evaluate(&left)?, row_of(&left), failed))
+    Ok((evaluate(&left)?, row_of(&left), failed))
 }
 
 /// Ranges of rows that are still to be tried, the first one last.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
@@ -18,10 +18,10 @@ use thermocline_sql::{EventTime, OrderedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::emit::run_rows;
 use super::failed::failed_rows;
 use super::ordered_partition::{OrderedPartition, OrderedStep, PartitionSource};
 use super::progress::{Ledger, Progress};
-use super::reader::in_row_order;
 use super::{
     Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
 };
@@ -368,16 +368,7 @@ impl OrderedQuery {
     async fn emit(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
         let mut emitted = 0;
         for rows in batches {
-            let count = rows.num_rows();
-            let column = |i: usize| -> ArrayRef {
-                match i < rows.num_columns() {
-                    true => Arc::clone(rows.column(i)),
-                    false => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
-                }
-            };
-            // A join gives its rows in another order.
-            let rows = in_row_order(self.output.run(count, column).await?)?;
-            let rows = rows.project(&(0..rows.num_columns() - 1).collect::<Vec<_>>())?;
+            let rows = run_rows(&mut self.output, &rows).await?;
             emitted += self.emitter.emit(&rows, &mut self.commit)?;
         }
         self.counters.add_out(emitted as u64);

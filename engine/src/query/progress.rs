@@ -8,6 +8,7 @@
 //! | `query/<name>/progress` | what was emitted: up to which window, up to which offsets |
 //! | `query/<name>/snapshot/<partition>` | name of the snapshot file |
 //! | `query/<name>/decision/<partition>/<offset>` | the watermark that was decided before the row of that offset |
+//! | `query/<name>/finish/<partition>/<offset>` | before the row of that offset every key's windows were closed |
 
 use serde::{Deserialize, Serialize};
 use thermocline_log::{Commit, Log, Stream};
@@ -160,6 +161,33 @@ impl Ledger {
             if decision.offset < offset {
                 commit.delete(format!("{prefix}{:020}", decision.offset));
             }
+        }
+        Ok(())
+    }
+
+    fn finish_prefix(&self, partition: u32) -> String {
+        self.name(&format!("finish/{partition}/"))
+    }
+
+    /// The offsets before which all keys of the partition were finished, ascending.
+    pub(crate) fn finishes(&self, log: &Log, partition: u32) -> Result<Vec<u64>> {
+        let prefix = self.finish_prefix(partition);
+        let names = log.values(&prefix).into_iter();
+        let offset = |(name, _): (String, _)| match name[prefix.len()..].parse() {
+            Ok(offset) => Ok(offset),
+            Err(_) => Err(Error::State { expected: "an offset".into(), found: name[prefix.len()..].to_owned(), name }),
+        };
+        names.map(offset).collect()
+    }
+
+    pub(crate) fn store_finish(&self, partition: u32, offset: u64, commit: &mut Commit) {
+        commit.put(format!("{}{offset:020}", self.finish_prefix(partition)), "");
+    }
+
+    /// Forgets the finishes that a snapshot at `offset` contains.
+    pub(crate) fn forget_finishes(&self, log: &Log, partition: u32, offset: u64, commit: &mut Commit) -> Result<()> {
+        for finish in self.finishes(log, partition)?.into_iter().filter(|finish| *finish < offset) {
+            commit.delete(format!("{}{finish:020}", self.finish_prefix(partition)));
         }
         Ok(())
     }

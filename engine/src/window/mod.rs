@@ -27,7 +27,7 @@ mod update;
 mod zone;
 
 pub(crate) use aggregate::WindowAggregate;
-pub(crate) use assign::Assigner;
+pub(crate) use assign::{Assigner, Assignment};
 pub(crate) use given_keys::GivenKeys;
 pub(crate) use operator::{Closed, Position, WindowOperator};
 pub(crate) use partition::{Openness, PartitionState, PartitionWindows, Previews};

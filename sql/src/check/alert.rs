@@ -53,6 +53,9 @@ impl Checker {
         let severity = alert.severity.as_ref().map(|clause| self.text(statement, clause, &plan));
         let summary = alert.summary.as_ref().map(|clause| self.text(statement, clause, &plan));
         let shape = self.shape(statement, &alert.query, &plan);
+        if let Some(shape) = &shape {
+            self.alert_has_the_watermark_key(statement, alert, shape, &plan, &key);
+        }
         let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
         let (Some(shape), Some(emit), Some(raise), Some(time), true) =
             (shape, emit, raise, time, self.errors() == before)

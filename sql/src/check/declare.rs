@@ -53,6 +53,7 @@ impl Checker {
             }
         }
         let event_time = stream.watermark.as_ref().and_then(|watermark| self.event_time(statement, watermark, &schema));
+        let key = self.watermark_key(statement, stream, &schema, &partition_by);
         let mut options = OptionReader::new(statement, &stream.options, &mut self.found);
         let partitions = partitions(&mut options);
         let retention = options.duration("retention");
@@ -67,7 +68,7 @@ impl Checker {
             option
         });
         let timestamp_unit = timestamp_unit(&mut options);
-        let time = time_options(&mut options, stream.watermark.is_some());
+        let time = time_options(&mut options, stream.watermark.as_ref());
         let mut options = options.finish(|key| connector.is_some() || key.contains('.'));
         options.extend(format.map(|option| {
             let entry = OptionEntry { value: option.value.clone(), span: statement.span(option.value_at) };
@@ -79,6 +80,7 @@ impl Checker {
             delay_us,
             max_skew_us: time.max_skew_us,
             idle_timeout: time.idle_timeout,
+            key,
         });
         let definition = StreamDef {
             name: name.clone(),
@@ -137,7 +139,7 @@ impl Checker {
     }
 
     /// The columns' names, of those that exist.
-    fn columns_named(&mut self, statement: &Statement, idents: &[Ident], schema: &SchemaRef) -> Vec<String> {
+    pub(super) fn columns_named(&mut self, statement: &Statement, idents: &[Ident], schema: &SchemaRef) -> Vec<String> {
         let mut names = Vec::new();
         for ident in idents {
             let name = normalized(ident);
@@ -324,7 +326,8 @@ fn timestamp_unit(options: &mut OptionReader<'_>) -> TimestampUnit {
     }
 }
 
-fn time_options(options: &mut OptionReader<'_>, has_watermark: bool) -> TimeOptions {
+fn time_options(options: &mut OptionReader<'_>, watermark: Option<&Watermark>) -> TimeOptions {
+    let has_watermark = watermark.is_some();
     let mut time = TimeOptions { max_skew_us: Some(DEFAULT_MAX_SKEW_US), idle_timeout: Some(DEFAULT_IDLE_TIMEOUT) };
     let hint = "add WATERMARK FOR and the event-time column to the stream's columns";
     if let Some((text, option)) = options.text("max_skew") {
@@ -345,6 +348,10 @@ fn time_options(options: &mut OptionReader<'_>, has_watermark: bool) -> TimeOpti
     if has_watermark {
         match options.text("idle_timeout") {
             None => {}
+            Some((_, option)) if watermark.is_some_and(|watermark| watermark.per.is_some()) => {
+                let why = "with a watermark per key no key waits for another";
+                options.wrong(option, why, Some("leave it out: a silent key holds back nothing but itself"));
+            }
             Some((text, _)) if text.eq_ignore_ascii_case("none") => time.idle_timeout = None,
             Some((text, option)) => time.idle_timeout = options.length(text, option),
         }

@@ -41,6 +41,15 @@ impl Checker {
             self.found.push(Diagnostic::error(codes::EMIT_NO_WINDOW, statement.span(at), message).hint(hint));
             return None;
         };
+        if early_at.is_some() && !self.watermark_key_of(&shape.stream).is_empty() && emit.early != Early::Nothing {
+            let message = format!(
+                "the stream \"{}\" has a watermark per key: its windows are not emitted early yet",
+                shape.stream
+            );
+            let hint = "leave EMIT out: each key's windows are emitted when its own watermark closes them";
+            self.found.push(Diagnostic::error(codes::KEY_EARLY, statement.span(at), message).hint(hint));
+            return None;
+        }
         if emit.has_updates() && !self.runs_row_by_row(statement, body, &shape.output) {
             return None;
         }

@@ -155,7 +155,8 @@ impl Checker {
     pub(super) fn shape(&mut self, statement: &Statement, body: &Body, plan: &LogicalPlan) -> Option<QueryShape> {
         let streams = &self.pipeline.streams;
         let event_time = |name: &str| Some(streams.get(name)?.event_time.as_ref()?.column);
-        match QueryShape::of(plan, &|name| streams.contains_key(name), &event_time) {
+        let shape = QueryShape::of(plan, &|name| streams.contains_key(name), &event_time);
+        match shape.and_then(|shape| self.keyed_by_the_watermark(shape, plan)) {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
@@ -420,9 +421,15 @@ fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
         id if id == codes::SHAPE_UNION.id => word(&["UNION", "EXCEPT", "INTERSECT"]),
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),
+        id if id == codes::KEY_MISSING.id => {
+            word(&["GROUP"]).or_else(|| word(&["PARTITION"])).or_else(|| word(&["DISTINCT", "OVER"]))
+        }
+        id if id == codes::KEY_ROW_BY_ROW.id => {
+            word(&["OVER", "LIMIT", "FETCH", "DISTINCT"]).or_else(|| word(&["ORDER"]))
+        }
         id if id == codes::SHAPE_NESTED.id => first_window(statement, body, 1),
         id if [codes::SHAPE_NO_STREAM, codes::SHAPE_STREAMS, codes::JOIN_FORM].iter().any(|code| code.id == id)
-            || [codes::JOIN_UNBOUNDED, codes::JOIN_WATERMARK].iter().any(|code| code.id == id) =>
+            || [codes::JOIN_UNBOUNDED, codes::JOIN_WATERMARK, codes::KEY_JOIN].iter().any(|code| code.id == id) =>
         {
             select.map(|select| At::union_iter(select.from.iter().map(Spanned::span)))
         }

@@ -5,7 +5,7 @@ use sqlparser::tokenizer::{Span as At, Token};
 
 use super::options::with_options;
 use super::{Parsed, Words};
-use crate::ast::{ColumnDef, CreateStream, CreateTable, Watermark};
+use crate::ast::{ColumnDef, CreateStream, CreateTable, Per, Watermark};
 use crate::codes;
 
 /// Constraints of other databases' columns.
@@ -123,17 +123,16 @@ fn watermark(words: &mut Words<'_>) -> Parsed<Watermark> {
     let column = words.name("the event-time column")?;
     words.expect("AS")?;
     let clause = words.clause()?;
-    if words.is("PER") {
-        let start = words.start();
-        words.take("PER");
-        if words.peek().token == Token::LParen {
-            words.names("a column's name")?;
-        } else {
-            words.name("a column's name")?;
+    let start = words.start();
+    let per = match words.take("PER") {
+        true => {
+            let columns = match words.peek().token {
+                Token::LParen => words.names("a column's name")?,
+                _ => vec![words.name("a column's name")?],
+            };
+            Some(Per { columns, at: words.since(start) })
         }
-        let message = "watermarks per key are not supported yet";
-        let diagnostic = words.diagnostic(codes::SOON_PER_KEY, words.since(start), message);
-        words.note(diagnostic.hint("without PER, the watermark is kept per partition"));
-    }
-    Ok(Watermark { column, expr: clause.expr, expr_at: clause.at })
+        false => None,
+    };
+    Ok(Watermark { column, expr: clause.expr, expr_at: clause.at, per })
 }

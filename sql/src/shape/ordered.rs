@@ -117,7 +117,7 @@ impl Columns {
 }
 
 /// Above an ordered operator each row runs by itself: what it emits at once has no meaning of its own.
-pub(super) fn check_row_by_row_output(output: &LogicalPlan, operator: &str) -> Result<(), ShapeError> {
+pub(crate) fn check_row_by_row_output(output: &LogicalPlan, operator: &str) -> Result<(), ShapeError> {
     let is_row_by_row = match output {
         LogicalPlan::Extension(_) | LogicalPlan::TableScan(_) => true,
         LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => true,

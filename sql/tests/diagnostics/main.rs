@@ -10,6 +10,7 @@ mod joins;
 mod later;
 mod names;
 mod over;
+mod per_key;
 mod queries;
 mod row_windows;
 mod sessions;
@@ -32,6 +33,7 @@ const SHOWN: &[&str] = &[
     include_str!("later.rs"),
     include_str!("names.rs"),
     include_str!("over.rs"),
+    include_str!("per_key.rs"),
     include_str!("queries.rs"),
     include_str!("row_windows.rs"),
     include_str!("sessions.rs"),
@@ -52,6 +54,7 @@ const UNREACHABLE: &[&str] = &[
     "TC0901", // not given any more
     "TC0903", // not given any more
     "TC0904", // not given any more
+    "TC0905", // not given any more
     "TC0910", // not given any more
 ];
 

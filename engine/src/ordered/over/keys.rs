@@ -1,7 +1,6 @@
 //! One `PARTITION BY`: its keys, what each remembers, and which of its rows frames still need.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
@@ -16,12 +15,10 @@ use thermocline_sql::{GroupColumn, KeyedAggregate, Numbering, OverCall, OverFunc
 
 use super::framed::{Framed, Reach};
 use super::held::HeldRows;
+use super::owners::{Complete, EVERYONE, Owners};
 use super::running::Running;
 use crate::error::Result;
 use crate::keyed::{KeyTable, KeyedFunctions};
-
-/// Rows that are complete, by (moment, number); a row is emitted once the watermark has passed its moment.
-pub(super) type Complete = BinaryHeap<Reverse<(i64, u64, u32)>>;
 
 /// Rows of a key that frames need, in their order.
 pub(super) type Entries = VecDeque<Entry>;
@@ -43,6 +40,8 @@ const NOWHERE: usize = usize::MAX;
 struct Key {
     is_known: bool,
     is_touched: bool,
+    /// Whose watermark it goes by.
+    owner: u32,
     counts: Counts,
     /// From here on it has no more rows.
     ends_us: i64,
@@ -98,8 +97,7 @@ pub(super) struct Keys {
     ahead: Vec<Framed>,
     reach: Reach,
     keys: Vec<Key>,
-    due: BinaryHeap<Reverse<(i64, u32)>>,
-    touched: Vec<u32>,
+    owners: Owners,
     /// The rows of the last batch: their key, and which of its entries.
     batch: Vec<(u32, usize)>,
     /// Scratch: where a key's rows begin among those gathered.
@@ -137,8 +135,7 @@ impl Keys {
             behind,
             ahead,
             keys: Vec::new(),
-            due: BinaryHeap::new(),
-            touched: Vec::new(),
+            owners: Owners::default(),
             batch: Vec::new(),
             starts: Vec::new(),
             entries: 0,
@@ -166,11 +163,13 @@ impl Keys {
         self.keys.iter().flat_map(|key| &key.entries).map(|entry| entry.number)
     }
 
-    /// Adds rows that have the numbers from `first` on; the results of calls that need no frame.
+    /// Adds rows that have the numbers from `first` on; the results of calls that need no frame. `owners`: for each row,
+    /// whose watermark its key goes by, where there are several.
     pub(super) fn add(
         &mut self,
         rows: &RecordBatch,
         times_us: &[i64],
+        owners: Option<&[u32]>,
         first: u64,
         results: &mut [Option<ArrayRef>],
     ) -> Result<()> {
@@ -194,6 +193,7 @@ impl Keys {
             let key = &mut self.keys[*number as usize];
             if !key.is_known {
                 key.is_known = true;
+                key.owner = owners.map_or(EVERYONE, |owners| owners[row]);
                 key.ends_us = NEVER;
                 if let Some((ends, after_us)) = &ends
                     && ends.is_valid(row)
@@ -201,10 +201,7 @@ impl Keys {
                     key.ends_us = ends.value(row).saturating_add(*after_us);
                 }
             }
-            if !key.is_touched {
-                key.is_touched = true;
-                self.touched.push(*number);
-            }
+            touch(key, *number, &mut self.owners);
             key.counts.add(*time_us);
             for (counted, (_, numbering)) in counted.iter_mut().zip(&self.numbering) {
                 counted.push(key.counts.of(*numbering));
@@ -250,39 +247,32 @@ impl Keys {
         for (number, row) in rows {
             let key = &mut self.keys[number as usize];
             key.emitted = key.emitted.max(row + 1);
-            if !key.is_touched {
-                key.is_touched = true;
-                self.touched.push(number);
-            }
+            touch(key, number, &mut self.owners);
         }
         Ok(())
     }
 
     /// Notes the rows whose moment the last batch has made known.
     pub(super) fn complete(&mut self, complete: &mut Complete) {
-        for number in &self.touched {
-            note_complete(&mut self.keys[*number as usize], *number, &self.reach, false, complete);
+        for owner in self.owners.active() {
+            for number in self.owners.touched(*owner) {
+                note_complete(&mut self.keys[*number as usize], *number, &self.reach, false, complete);
+            }
         }
     }
 
-    /// Finds the keys that are due. A key that ends by the watermark completes its rows, as none comes after them.
-    pub(super) fn find_due(&mut self, watermark_us: i64, complete: &mut Complete) {
-        while let Some(Reverse((due_us, number))) = self.due.peek().copied()
-            && due_us <= watermark_us
-        {
-            self.due.pop();
+    /// Finds the keys of an owner that are due. A key that ends by the watermark completes its rows, as none comes after them.
+    pub(super) fn find_due(&mut self, owner: u32, watermark_us: i64, complete: &mut Complete) {
+        while let Some((due_us, number)) = self.owners.pop_due(owner, watermark_us) {
             let key = &mut self.keys[number as usize];
-            if !key.is_known || key.due_us != Some(due_us) {
+            if !key.is_known || key.owner != owner || key.due_us != Some(due_us) {
                 continue;
             }
             key.due_us = None;
-            if !key.is_touched {
-                key.is_touched = true;
-                self.touched.push(number);
-            }
+            touch(key, number, &mut self.owners);
         }
         if self.looks_ahead() {
-            for number in &self.touched {
+            for number in self.owners.touched(owner) {
                 let key = &mut self.keys[*number as usize];
                 if key.ends_us <= watermark_us {
                     note_complete(key, *number, &self.reach, true, complete);
@@ -292,11 +282,23 @@ impl Keys {
     }
 
     /// Forgets what no frame needs any more, of the keys that something has happened to.
-    pub(super) fn prune(&mut self, watermark_us: i64) -> Result<()> {
+    pub(super) fn prune(&mut self, watermark_of: &dyn Fn(u32) -> i64) -> Result<()> {
+        let mut removed = Vec::new();
+        for (owner, touched) in self.owners.take_touched() {
+            self.prune_touched(touched, watermark_of(owner), &mut removed);
+        }
+        if !removed.is_empty() {
+            for running in &mut self.running {
+                running.remove(&removed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prune_touched(&mut self, touched: Vec<u32>, watermark_us: i64, removed: &mut Vec<u32>) {
         let counts = !self.numbering.is_empty() || !self.running.is_empty();
         let (has_frames, looks_ahead) = (self.has_frames(), self.looks_ahead());
-        let mut removed = Vec::new();
-        for number in std::mem::take(&mut self.touched) {
+        for number in touched {
             let key = &mut self.keys[number as usize];
             key.is_touched = false;
             let ended = key.ends_us <= watermark_us;
@@ -325,21 +327,25 @@ impl Keys {
             let due_us = if expires_us > watermark_us { expires_us.min(key.ends_us) } else { key.ends_us };
             if due_us < key.due_us.unwrap_or(NEVER) {
                 key.due_us = Some(due_us);
-                self.due.push(Reverse((due_us, number)));
+                self.owners.schedule(key.owner, due_us, number);
             }
         }
-        if !removed.is_empty() {
-            for running in &mut self.running {
-                running.remove(&removed)?;
-            }
-        }
-        Ok(())
     }
 
-    /// The watermark that completes all rows that any watermark completes.
-    pub(super) fn horizon_us(&self) -> Option<i64> {
-        let waiting = self.keys.iter().filter(|key| key.is_known && key.known < key.entries.len());
-        waiting.map(|key| key.ends_us).filter(|ends_us| *ends_us != NEVER).max()
+    /// For each owner, the watermark that completes all rows that any watermark completes.
+    pub(super) fn horizons_us(&self) -> BTreeMap<u32, i64> {
+        let mut horizons = BTreeMap::new();
+        for key in self.keys.iter().filter(|key| key.is_known && key.known < key.entries.len() && key.ends_us != NEVER)
+        {
+            let horizon_us = horizons.entry(key.owner).or_insert(key.ends_us);
+            *horizon_us = key.ends_us.max(*horizon_us);
+        }
+        horizons
+    }
+
+    /// Owners of the keys, in the order of its table of keys.
+    pub(super) fn owners(&self) -> impl Iterator<Item = u32> {
+        self.keys.iter().filter(|key| key.is_known).map(|key| key.owner)
     }
 
     /// Columns of its tables: keys, and their rows.
@@ -377,8 +383,14 @@ impl Keys {
         Ok([keys, RecordBatch::try_new(entries_schema, columns)?])
     }
 
-    /// Goes on from its tables.
-    pub(super) fn restore(&mut self, keys: &RecordBatch, rows: &RecordBatch, complete: &mut Complete) -> Result<()> {
+    /// Goes on from its tables, and the owners of the keys where there are several.
+    pub(super) fn restore(
+        &mut self,
+        keys: &RecordBatch,
+        rows: &RecordBatch,
+        owners: Option<&[i64]>,
+        complete: &mut Complete,
+    ) -> Result<()> {
         if keys.num_rows() == 0 {
             return Ok(());
         }
@@ -392,13 +404,13 @@ impl Keys {
         for (row, number) in numbers.iter().enumerate() {
             let key = &mut self.keys[*number as usize];
             key.is_known = true;
-            key.is_touched = true;
+            key.owner = owners.map_or(EVERYONE, |owners| owners[row] as u32);
+            // It is scheduled with the next watermark.
+            touch(key, *number, &mut self.owners);
             key.counts =
                 Counts { rows: count(0)[row], rank: count(1)[row], times: count(2)[row], last_us: time(3)[row] };
             key.ends_us = time(4)[row];
         }
-        // They are scheduled with the next watermark.
-        self.touched.clone_from(&numbers);
         let mut at = 5;
         for (n, running) in self.running.iter_mut().enumerate() {
             let width = running.state_fields(n)?.len();
@@ -426,8 +438,15 @@ impl Keys {
         self.table.bytes()
             + self.keys.capacity() * size_of::<Key>()
             + self.entries * size_of::<Entry>()
-            + self.due.len() * size_of::<(i64, u32)>()
+            + self.owners.bytes()
             + self.running.iter().map(Running::bytes).sum::<usize>()
+    }
+}
+
+/// Notes that something has happened to a key.
+fn touch(key: &mut Key, number: u32, owners: &mut Owners) {
+    if !std::mem::replace(&mut key.is_touched, true) {
+        owners.touch(key.owner, number);
     }
 }
 
@@ -440,7 +459,7 @@ fn note_complete(key: &mut Key, number: u32, reach: &Reach, is_over: bool, compl
             None if is_over => last_us,
             None => break,
         };
-        complete.push(Reverse((seen_us, entry.number, number)));
+        complete.push(key.owner, seen_us, entry.number, number);
         key.known += 1;
     }
 }

@@ -7,16 +7,17 @@
 //! Of a key are kept the rows that frames can still need, a counter, and the states of running aggregates. Frames are
 //! computed anew from their rows, so that what was before them leaves no trace in the results.
 
+mod by_key;
 mod framed;
 mod held;
 mod keys;
+mod owners;
 mod running;
 
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -24,8 +25,10 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use thermocline_sql::{OverCall, OverFunction, OverShape};
 
+pub(crate) use self::by_key::OverByKey;
 use self::held::HeldRows;
-use self::keys::{Complete, Keys};
+use self::keys::Keys;
+use self::owners::{Complete, EVERYONE};
 use super::operator::{OrderedOperator, OrderedRows};
 use crate::error::Result;
 
@@ -94,7 +97,7 @@ impl Over {
             inputs: HeldRows::new(held),
             results: HeldRows::new(results),
             behind,
-            complete: Complete::new(),
+            complete: Complete::default(),
             ready: Vec::new(),
             next_number: 0,
             state_schemas,
@@ -116,19 +119,16 @@ impl Over {
         Ok(RecordBatch::try_new_with_options(Arc::new(schema), columns, &options)?)
     }
 
-    /// The rows that are complete before the watermark, with the results of calls that look ahead.
-    fn emit_complete(&mut self, watermark_us: i64) -> Result<()> {
-        let Some(ahead) = self.ahead else { return Ok(()) };
-        let mut rows: Vec<(u32, u64)> = Vec::new();
-        while let Some(Reverse((moment_us, number, key))) = self.complete.peek().copied()
-            && moment_us < watermark_us
-        {
-            self.complete.pop();
-            rows.push((key, number));
+    /// The rows of an owner that are complete before its watermark.
+    fn take_complete(&mut self, owner: u32, watermark_us: i64, rows: &mut Vec<(u32, u64)>) {
+        while let Some(row) = self.complete.pop_before(owner, watermark_us) {
+            rows.push(row);
         }
-        if rows.is_empty() {
-            return Ok(());
-        }
+    }
+
+    /// Rows that are complete, as (key, number), with the results of calls that look ahead.
+    fn emit_complete(&mut self, rows: Vec<(u32, u64)>) -> Result<()> {
+        let Some(ahead) = self.ahead.filter(|_| !rows.is_empty()) else { return Ok(()) };
         let mut results: Vec<Option<ArrayRef>> = vec![None; self.calls];
         self.partitions[ahead].evaluate_ahead(&rows, &self.inputs, &mut results)?;
         let numbers: Vec<u64> = rows.into_iter().map(|(_, number)| number).collect();
@@ -152,6 +152,66 @@ impl Over {
         }
         self.inputs.retain(needed)
     }
+
+    /// For each owner, the watermark that completes all rows that any watermark completes.
+    fn horizons_us(&self) -> BTreeMap<u32, i64> {
+        let mut horizons = self.ahead.map_or_else(BTreeMap::new, |ahead| self.partitions[ahead].horizons_us());
+        for (owner, last_us) in self.complete.last_us() {
+            let horizon_us = horizons.entry(owner).or_insert(i64::MIN);
+            *horizon_us = last_us.saturating_add(1).max(*horizon_us);
+        }
+        horizons
+    }
+
+    fn tables(&mut self) -> Result<Vec<RecordBatch>> {
+        let needed = self.needed();
+        let of_results = if self.ahead.is_some() { needed.as_slice() } else { &[] };
+        let mut tables = vec![self.inputs.state(&needed)?, self.results.state(of_results)?];
+        for partition in &mut self.partitions {
+            tables.extend(partition.state()?);
+        }
+        Ok(tables)
+    }
+
+    /// `owners`: those of the keys of each partition, where there are several.
+    fn restore_tables<'a>(&mut self, state: &[RecordBatch], owners: impl Fn(usize) -> Option<&'a [i64]>) -> Result<()> {
+        let [inputs, results, partitions @ ..] = state else { return Ok(()) };
+        self.inputs.restore(inputs)?;
+        self.results.restore(results)?;
+        for (n, (partition, tables)) in self.partitions.iter_mut().zip(partitions.chunks(2)).enumerate() {
+            partition.restore(&tables[0], &tables[1], owners(n), &mut self.complete)?;
+        }
+        self.next_number = self.needed().last().map_or(0, |last| last + 1);
+        Ok(())
+    }
+
+    /// Takes rows; `owners`: for each, whose watermark its key goes by, where there are several.
+    fn add(&mut self, rows: &OrderedRows, owners: Option<&[u32]>) -> Result<()> {
+        let batch = &rows.batches[0];
+        let first = self.next_number;
+        self.next_number += batch.num_rows() as u64;
+        let mut results: Vec<Option<ArrayRef>> = vec![None; self.calls];
+        for partition in &mut self.partitions {
+            partition.add(batch, &rows.times_us, owners, first, &mut results)?;
+        }
+        if self.partitions.iter().any(Keys::has_frames) {
+            self.inputs.push(first, batch.project(&self.kept)?)?;
+        }
+        for partition in &mut self.partitions {
+            partition.evaluate_behind(&self.inputs, &mut results)?;
+        }
+        let Some(ahead) = self.ahead else {
+            let output = self.output(batch.columns(), results, batch.num_rows())?;
+            self.ready.push(output);
+            return Ok(());
+        };
+        let columns = self.behind.iter().map(|call| results[*call].take().expect("it does not look ahead")).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let results = RecordBatch::try_new_with_options(Arc::clone(self.results.schema()), columns, &options);
+        self.results.push(first, results.map_err(DataFusionError::from)?)?;
+        self.partitions[ahead].complete(&mut self.complete);
+        Ok(())
+    }
 }
 
 /// Columns of the input that frames read.
@@ -172,39 +232,18 @@ fn framed_columns(calls: &[OverCall], input: &DFSchema) -> BTreeSet<usize> {
 
 impl OrderedOperator for Over {
     fn update(&mut self, rows: &OrderedRows) -> Result<()> {
-        let batch = &rows.batches[0];
-        let first = self.next_number;
-        self.next_number += batch.num_rows() as u64;
-        let mut results: Vec<Option<ArrayRef>> = vec![None; self.calls];
-        for partition in &mut self.partitions {
-            partition.add(batch, &rows.times_us, first, &mut results)?;
-        }
-        if self.partitions.iter().any(Keys::has_frames) {
-            self.inputs.push(first, batch.project(&self.kept)?)?;
-        }
-        for partition in &mut self.partitions {
-            partition.evaluate_behind(&self.inputs, &mut results)?;
-        }
-        let Some(ahead) = self.ahead else {
-            let output = self.output(batch.columns(), results, batch.num_rows())?;
-            self.ready.push(output);
-            return Ok(());
-        };
-        let columns = self.behind.iter().map(|call| results[*call].take().expect("it does not look ahead")).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let results = RecordBatch::try_new_with_options(Arc::clone(self.results.schema()), columns, &options);
-        self.results.push(first, results.map_err(DataFusionError::from)?)?;
-        self.partitions[ahead].complete(&mut self.complete);
-        Ok(())
+        self.add(rows, None)
     }
 
     fn advance(&mut self, watermark_us: i64) -> Result<Vec<RecordBatch>> {
         for partition in &mut self.partitions {
-            partition.find_due(watermark_us, &mut self.complete);
+            partition.find_due(EVERYONE, watermark_us, &mut self.complete);
         }
-        self.emit_complete(watermark_us)?;
+        let mut rows = Vec::new();
+        self.take_complete(EVERYONE, watermark_us, &mut rows);
+        self.emit_complete(rows)?;
         for partition in &mut self.partitions {
-            partition.prune(watermark_us)?;
+            partition.prune(&|_| watermark_us)?;
         }
         self.forget_unneeded()?;
         Ok(std::mem::take(&mut self.ready))
@@ -212,8 +251,7 @@ impl OrderedOperator for Over {
 
     /// Rows that wait for a number of rows of a key that has no end go on waiting.
     fn horizon_us(&self) -> Option<i64> {
-        let known_us = self.complete.iter().map(|Reverse((moment_us, ..))| moment_us.saturating_add(1)).max();
-        known_us.max(self.ahead.and_then(|ahead| self.partitions[ahead].horizon_us()))
+        self.horizons_us().into_values().max()
     }
 
     fn state_schemas(&self) -> &[SchemaRef] {
@@ -221,28 +259,15 @@ impl OrderedOperator for Over {
     }
 
     fn state(&mut self) -> Result<Vec<RecordBatch>> {
-        let needed = self.needed();
-        let of_results = if self.ahead.is_some() { needed.as_slice() } else { &[] };
-        let mut tables = vec![self.inputs.state(&needed)?, self.results.state(of_results)?];
-        for partition in &mut self.partitions {
-            tables.extend(partition.state()?);
-        }
-        Ok(tables)
+        self.tables()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
-        let [inputs, results, partitions @ ..] = state else { return Ok(()) };
-        self.inputs.restore(inputs)?;
-        self.results.restore(results)?;
-        for (partition, tables) in self.partitions.iter_mut().zip(partitions.chunks(2)) {
-            partition.restore(&tables[0], &tables[1], &mut self.complete)?;
-        }
-        self.next_number = self.needed().last().map_or(0, |last| last + 1);
-        Ok(())
+        self.restore_tables(state, |_| None)
     }
 
     fn bytes(&self) -> usize {
         let partitions: usize = self.partitions.iter().map(Keys::bytes).sum();
-        partitions + self.inputs.bytes() + self.results.bytes() + self.complete.len() * size_of::<(i64, u64, u32)>()
+        partitions + self.inputs.bytes() + self.results.bytes() + self.complete.bytes()
     }
 }
