@@ -18,8 +18,9 @@ use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
 use crate::query::{
-    Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, QueryStatus, StatelessQuery,
-    StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
+    Control, Counters, Emitter, FailedResults, InputStreams, OrderedQuery, OrderedSettings, QueryStatus,
+    StatelessQuery, StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema,
+    failed_stream_name,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -321,17 +322,18 @@ impl Opener<'_> {
             reads.push((streams, failed));
         }
         let (streams, failed) = reads[0].clone();
+        let results = FailedResults::new(&failed, &counters);
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &stage, true).await?;
+                let emitter = self.emitter(query, &stage, true, results).await?;
                 let (stream, tables) = (streams.stream, Arc::clone(tables));
                 let settings = StatelessSettings { name: &name, log, stream, failed, tables, counters };
                 Opened::Stateless(Box::new(StatelessQuery::open(settings, stage, emitter)?))
             }
             QueryShape::Windowed(shape) => {
                 let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &output, false).await?;
+                let emitter = self.emitter(query, &output, false, results).await?;
                 let event_time = pipeline.streams[&shape.stream].event_time.as_ref();
                 let settings = WindowedSettings {
                     name: &name,
@@ -352,7 +354,7 @@ impl Opener<'_> {
             }
             QueryShape::Ordered(shape) => {
                 let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &output, true).await?;
+                let emitter = self.emitter(query, &output, true, results).await?;
                 let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
                     let event_time = pipeline.streams[&input.stream].event_time.as_ref();
                     let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
@@ -387,14 +389,20 @@ impl Opener<'_> {
     }
 
     /// The end of a query whose rows have the stage's columns, but for a last index where `has_row_index`.
-    async fn emitter(&self, query: ContinuousQuery<'_>, stage: &Stage, has_row_index: bool) -> Result<Emitter> {
+    async fn emitter(
+        &self,
+        query: ContinuousQuery<'_>,
+        stage: &Stage,
+        has_row_index: bool,
+        failed: FailedResults,
+    ) -> Result<Emitter> {
         let log = &self.engine.log;
         let name = query.output_stream();
         match query {
             ContinuousQuery::Alert(alert) => {
                 let events = log.create_stream(StreamSpec::new(name, alert_event_schema())).await?;
                 let deployment = self.deployment.clone();
-                let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), log, deployment)?;
+                let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), failed, log, deployment)?;
                 Ok(Emitter::Alert(Box::new(operator)))
             }
             ContinuousQuery::Insert(_) if query.writes().is_some() => {

@@ -16,6 +16,7 @@ use thermocline_sql::JoinedRows as Parts;
 
 use super::rows::RowStore;
 use crate::error::Result;
+use crate::query::{FailedRow, evaluate_rows};
 
 /// The columns of joined rows.
 #[derive(Debug)]
@@ -70,15 +71,24 @@ impl Residual {
         Ok(Self { expr, schema, columns: [left, right] })
     }
 
-    /// Whether it holds for each pair; NULL does not.
-    pub(crate) fn evaluate(&self, stores: [&RowStore; 2], pairs: &[(u64, u64)], holds: &mut Vec<bool>) -> Result<()> {
+    /// Whether it holds for each pair; NULL does not, and neither does a failure. Gives the pairs that it fails on.
+    pub(crate) fn evaluate(
+        &self,
+        stores: [&RowStore; 2],
+        pairs: &[(u64, u64)],
+        holds: &mut Vec<bool>,
+    ) -> Result<Vec<FailedRow>> {
         let mut columns: Vec<ArrayRef> = stores[0].gather(&self.columns[0], pairs.iter().map(|(left, _)| *left))?;
         columns.extend(stores[1].gather(&self.columns[1], pairs.iter().map(|(_, right)| *right))?);
         let options = RecordBatchOptions::new().with_row_count(Some(pairs.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        let found = self.expr.evaluate(&batch)?.into_array(pairs.len())?;
-        let found = found.as_boolean();
-        holds.extend((0..pairs.len()).map(|i| found.is_valid(i) && found.value(i)));
-        Ok(())
+        let (found, failed) = evaluate_rows(pairs.len(), |range| {
+            let count = range.len();
+            let found = self.expr.evaluate(&batch.slice(range.start, count))?.into_array(count)?;
+            let found = found.as_boolean();
+            Ok((0..count).map(|i| found.is_valid(i) && found.value(i)).collect())
+        })?;
+        holds.extend(found);
+        Ok(failed)
     }
 }

@@ -3,6 +3,7 @@
 
 mod emit;
 mod failed;
+mod failed_results;
 mod ordered;
 mod ordered_partition;
 mod partition;
@@ -21,7 +22,8 @@ use tokio::sync::watch;
 use crate::error::Result;
 
 pub(crate) use emit::Emitter;
-pub(crate) use failed::{failed_schema, failed_stream_name};
+pub(crate) use failed::{FailedRow, failed_schema, failed_stream_name};
+pub(crate) use failed_results::{FailedResults, evaluate_rows};
 pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
 pub(crate) use ordered_partition::without_row;
 pub(crate) use reader::StageReader;

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::failed::{FailedOffset, failed_rows};
+use super::failed_results::{FailedResults, run_results};
 use super::partition::{PartitionTask, Step};
 use super::progress::{Ledger, Progress};
 use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name};
@@ -59,6 +60,7 @@ pub(crate) struct WindowedQuery {
     stream: Stream,
     late: Stream,
     failed: Stream,
+    failed_results: FailedResults,
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
@@ -122,6 +124,7 @@ impl WindowedQuery {
             commit,
             clock,
             idle_timeout: event_time.idle_timeout,
+            failed_results: FailedResults::new(&failed, &counters),
             counters,
             stream,
             late,
@@ -333,7 +336,7 @@ impl WindowedQuery {
     async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
         let mut emitted = 0;
         while let Some(Closed { rows, is_correction }) = self.close_next(watermark_us)? {
-            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
+            let rows = self.failed_results.run(&mut self.output, &rows, &mut self.commit).await?;
             emitted += match is_correction {
                 true => self.emitter.correct(&rows, &mut self.commit)?,
                 false => self.emitter.emit(&rows, &mut self.commit)?,
@@ -354,7 +357,8 @@ impl WindowedQuery {
         let changed = self.operator.changed(&mut windows)?;
         let mut emitted = 0;
         for rows in &changed {
-            let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await?;
+            // What fails here fails again when the window's last result is emitted, and is kept then.
+            let (rows, _) = run_results(&mut self.output, rows).await?;
             emitted += self.emitter.emit(&rows, &mut self.commit)?;
         }
         if !changed.is_empty() {
