@@ -177,10 +177,7 @@ async fn another_text_of_the_query_clears_what_the_one_before_has_raised() {
     let mut pipeline = pipeline.with_sql(&sql.replace("INTERVAL '300 milliseconds'", "INTERVAL '2 seconds'"));
     pipeline.append(&[row("b", 1_800), row("a", 1_900), row("b", 2_000)]).await;
     let streams = pipeline.finish().await;
-    assert_eq!(
-        shown(&streams["alerts.silent"]),
-        ["00:01.300Z trigger a at 1000.0", "00:01.900Z resolve a at 1900.0"]
-    );
+    assert_eq!(shown(&streams["alerts.silent"]), ["00:01.300Z trigger a at 1000.0", "00:01.900Z resolve a at 1900.0"]);
 }
 
 /// Five devices, each of which is silent from time to time.

@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::error::Result;
 use crate::query::{FailedRow, evaluate_rows};
+use crate::session::physical_expr;
 
 /// An expression over one row.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct RowExpression(Arc<dyn PhysicalExpr>);
 
 impl RowExpression {
     pub(super) fn compile(expr: &Expr, schema: &DFSchema) -> Result<Self> {
-        Ok(Self(crate::session::stage_context().create_physical_expr(expr.clone(), schema)?))
+        Ok(Self(physical_expr(expr, schema)?))
     }
 
     fn evaluate(&self, rows: &RecordBatch, range: &Range<usize>) -> DataFusionResult<arrow::array::ArrayRef> {

@@ -6,17 +6,16 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use thermocline_sql::JoinedRows as Parts;
 
 use super::rows::RowStore;
 use crate::error::Result;
 use crate::query::{FailedRow, evaluate_rows};
+use crate::session::physical_expr;
 
 /// The columns of joined rows.
 #[derive(Debug)]
@@ -51,8 +50,7 @@ pub(crate) struct Residual {
 
 impl Residual {
     pub(crate) fn try_new(expr: &Expr, parts: &Parts, rows: &JoinedRows) -> Result<Self> {
-        let props = ExecutionProps::new();
-        let expr = create_physical_expr(expr, &parts.schema, &props, &PhysicalPlanningContext::default())?;
+        let expr = physical_expr(expr, &parts.schema)?;
         let mut used: Vec<usize> = collect_columns(&expr).iter().map(Column::index).collect();
         used.sort_unstable();
         let expr = expr.transform_up(|expr| {

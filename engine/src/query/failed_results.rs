@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
-use datafusion::common::JoinType;
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::{DFSchemaRef, JoinType, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 use thermocline_log::{Commit, Stream};
 use thermocline_sql::PlaceholderNode;
@@ -22,12 +23,19 @@ use crate::stage::Stage;
 pub(crate) struct FailedResults {
     stream: Stream,
     counters: Counters,
+    /// What the columns of the rows are called, where their own names mean nothing.
+    names: Option<Vec<String>>,
 }
 
 impl FailedResults {
     /// In the stream `failed.<query>`.
     pub(crate) fn new(stream: &Stream, counters: &Counters) -> Self {
-        Self { stream: stream.clone(), counters: counters.clone() }
+        Self { stream: stream.clone(), counters: counters.clone(), names: None }
+    }
+
+    /// Of rows that go into the placeholder of `plan`: their columns are called as there.
+    pub(crate) fn below(plan: &LogicalPlan, stream: &Stream, counters: &Counters) -> Self {
+        Self { names: placeholder_schema(plan).map(|schema| distinct_names(&schema)), ..Self::new(stream, counters) }
     }
 
     /// Adds the rows of `rows` that have failed to the commit.
@@ -36,10 +44,14 @@ impl FailedResults {
             return Ok(());
         }
         let indices = UInt32Array::from_iter_values(failed.iter().map(|row| row.row));
-        let results = rows_as_json(&take_record_batch(rows, &indices)?)?;
+        let mut results = take_record_batch(rows, &indices)?;
+        if let Some(names) = self.names.as_ref().filter(|names| names.len() == results.num_columns()) {
+            results = renamed(&results, names)?;
+        }
+        let results = rows_as_json(&results)?;
         let results: ArrayRef = Arc::new(StringArray::from(results));
         let reasons: ArrayRef = Arc::new(StringArray::from_iter_values(failed.iter().map(|row| &row.reason)));
-        let column = |field: &Arc<arrow::datatypes::Field>| match field.name().as_str() {
+        let column = |field: &Arc<Field>| match field.name().as_str() {
             FAILED_REASON => Arc::clone(&reasons),
             FAILED_RESULT => Arc::clone(&results),
             _ => new_null_array(field.data_type(), failed.len()),
@@ -77,6 +89,31 @@ pub(crate) async fn run_results(stage: &mut Stage, rows: &RecordBatch) -> Result
         _ => concat_batches(&stage.schema(), &parts)?,
     };
     Ok((output, halves.into_failed()))
+}
+
+fn placeholder_schema(plan: &LogicalPlan) -> Option<DFSchemaRef> {
+    match plan {
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<PlaceholderNode>() => {
+            Some(Arc::clone(extension.node.schema()))
+        }
+        _ => plan.inputs().into_iter().find_map(placeholder_schema),
+    }
+}
+
+/// The names of columns, with those of their tables where two have the same.
+fn distinct_names(schema: &DFSchemaRef) -> Vec<String> {
+    let is_twice = |name: &str| schema.fields().iter().filter(|field| field.name() == name).count() > 1;
+    let name = |(qualifier, field): (Option<&TableReference>, &Arc<Field>)| match qualifier {
+        Some(qualifier) if is_twice(field.name()) => format!("{qualifier}.{}", field.name()),
+        _ => field.name().clone(),
+    };
+    schema.iter().map(name).collect()
+}
+
+fn renamed(rows: &RecordBatch, names: &[String]) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().zip(names);
+    let fields: Vec<_> = columns.map(|(column, name)| Field::new(name, column.data_type().clone(), true)).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), rows.columns().to_vec())?)
 }
 
 /// Whether each row of the placeholder goes through the plan by itself.

@@ -182,7 +182,7 @@ impl OrderedQuery {
         }
         let progress = ledger.progress(log)?;
         let snapshot_rows = snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
-        let failed_results = FailedResults::new(&opened[0].failed, &counters);
+        let failed_results = FailedResults::below(&shape.output, &opened[0].failed, &counters);
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),

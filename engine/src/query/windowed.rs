@@ -124,7 +124,7 @@ impl WindowedQuery {
             commit,
             clock,
             idle_timeout: event_time.idle_timeout,
-            failed_results: FailedResults::new(&failed, &counters),
+            failed_results: FailedResults::below(&shape.output, &failed, &counters),
             counters,
             stream,
             late,
