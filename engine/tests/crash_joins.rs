@@ -40,8 +40,7 @@ CREATE STREAM nexts (device TEXT, at TIMESTAMP, bt TIMESTAMP);
 INSERT INTO nexts SELECT a.device, a.ts, b.ts FROM l AS a JOIN l AS b
     ON a.device = b.device AND b.ts > a.ts AND b.ts < a.ts + INTERVAL '1 second';
 ";
-const OUTPUTS: [&str; 8] =
-    ["pairs", "asof", "young", "same", "counts", "nexts", "quotients", "failed.quotients"];
+const OUTPUTS: [&str; 8] = ["pairs", "asof", "young", "same", "counts", "nexts", "quotients", "failed.quotients"];
 const STREAMS: [&str; 2] = ["l", "r"];
 const CHUNK: usize = 40;
 

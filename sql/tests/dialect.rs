@@ -4,8 +4,8 @@
 
 use arrow::datatypes::DataType;
 use thermocline_sql::{
-    AlertRule, CalendarExtent, CalendarLength, CalendarWindow, Checked, OptionValue, QueryShape, SourceFile, TableFormat, Target,
-    TimeZone, TimestampUnit, Window, check, timestamp_type,
+    AlertRule, CalendarExtent, CalendarLength, CalendarWindow, Checked, OptionValue, QueryShape, SourceFile,
+    TableFormat, Target, TimeZone, TimestampUnit, Window, check, timestamp_type,
 };
 
 /// The example of the dialect's documentation.

@@ -4,7 +4,7 @@
 //!  readings 3 a 1.5     a row of a stream: its columns, `-` for NULL, times in seconds since 1970
 //!  watermark 5          what is emitted once the rows before second 5 have come
 //!  silent 9             a decision of a query that watches for silence, made when the rows before the watermark have come;
-//!                       also `expect a b since 5`, `begin 1`, `down 5`
+//!                       also `expect a b since 5`, `begin 1`, `down 5`, `up 7`
 //! ```
 //!
 //! A script is run as it stands, with a restart before each line, with watermarks between all rows, and with all decisions
@@ -79,8 +79,8 @@ async fn run_as(query: &str, script: &str, mode: Mode) -> String {
                 writeln!(shown, "{line}").unwrap();
                 session.advance(watermark_us, &mut shown).await;
             }
-            ["expect" | "begin" | "down" | "silent", ..] if mode == Mode::Replay => {}
-            ["expect" | "begin" | "down" | "silent", ..] => {
+            ["expect" | "begin" | "down" | "up" | "silent", ..] if mode == Mode::Replay => {}
+            ["expect" | "begin" | "down" | "up" | "silent", ..] => {
                 writeln!(shown, "watermark, and {line}").unwrap();
                 session.decide(&words, &mut shown).await;
             }
@@ -178,7 +178,8 @@ impl<'a> Session<'a> {
             }
             ["expect", keys @ ..] => Decided::Expect { rows: keyed_rows(&columns, keys), since_us: None },
             ["begin", seconds] => Decided::Begin { us: micros(seconds) },
-            ["down", seconds] => Decided::Down { until_us: micros(seconds) },
+            ["down", seconds] => Decided::Down { from_us: micros(seconds) },
+            ["up", seconds] => Decided::Up { us: micros(seconds) },
             ["silent", seconds] => Decided::Silent { now_us: micros(seconds) },
             other => panic!("{other:?}"),
         };
@@ -201,7 +202,7 @@ impl<'a> Session<'a> {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
                 ["watermark", seconds] => at_us = micros(seconds),
-                ["expect" | "begin" | "down" | "silent", ..] => {
+                ["expect" | "begin" | "down" | "up" | "silent", ..] => {
                     let decision = self.decision(&words, decisions.len() as u64, at_us);
                     decisions.push(decision);
                 }

@@ -113,6 +113,11 @@ impl OrderedPartition {
         self.first_us
     }
 
+    /// The next row that is read is the first.
+    pub(crate) fn forget_first(&mut self) {
+        self.first_us = None;
+    }
+
     /// Columns of the rows that wait.
     pub(crate) fn schema(&self) -> SchemaRef {
         without_row(&self.stage.schema())

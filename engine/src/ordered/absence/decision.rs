@@ -29,7 +29,9 @@ pub(crate) enum Decided {
     /// Event time began here.
     Begin { us: i64 },
     /// The engine was down after the rows before this time had come.
-    Down { until_us: i64 },
+    Down { from_us: i64 },
+    /// The first row after the engine was down has this time.
+    Up { us: i64 },
     /// Nothing has come, and time has got so far meanwhile.
     Silent { now_us: i64 },
 }
@@ -46,7 +48,8 @@ struct Header {
 enum Kind {
     Expect { since_us: Option<i64>, bytes: usize },
     Begin { us: i64 },
-    Down { until_us: i64 },
+    Down { from_us: i64 },
+    Up { us: i64 },
     Silent { now_us: i64 },
 }
 
@@ -59,7 +62,8 @@ impl Decision {
                 Kind::Expect { since_us: *since_us, bytes: append_table(rows, &mut body)? }
             }
             Decided::Begin { us } => Kind::Begin { us: *us },
-            Decided::Down { until_us } => Kind::Down { until_us: *until_us },
+            Decided::Down { from_us } => Kind::Down { from_us: *from_us },
+            Decided::Up { us } => Kind::Up { us: *us },
             Decided::Silent { now_us } => Kind::Silent { now_us: *now_us },
         };
         Ok(FORMAT.encode(&Header { number: self.number, at_us: self.at_us, what }, &body))
@@ -75,7 +79,8 @@ impl Decision {
                 Decided::Expect { rows: rows.ok_or_else(other)?, since_us }
             }
             Kind::Begin { us } => Decided::Begin { us },
-            Kind::Down { until_us } => Decided::Down { until_us },
+            Kind::Down { from_us } => Decided::Down { from_us },
+            Kind::Up { us } => Decided::Up { us },
             Kind::Silent { now_us } => Decided::Silent { now_us },
         };
         Ok(Self { number, at_us, what })

@@ -27,6 +27,9 @@ pub(crate) use decision::{Decided, Decision};
 /// Columns of a key's state after those of its row: since when it is silent, when it was raised, whether it was heard.
 const STATE_COLUMNS: usize = 3;
 
+/// The operator's state besides keys.
+const OWN_STATE: [&str; 5] = ["has_begun", "down_us", "away_from_us", "away_until_us", "next_decision"];
+
 /// Watches keys.
 #[derive(Debug)]
 pub(crate) struct Absence {
@@ -40,8 +43,10 @@ pub(crate) struct Absence {
     keys: Keys,
     /// Whether event time has begun for expected keys.
     has_begun: bool,
-    /// The engine was down after this time, and no row after it has come.
+    /// The engine was down after this time, and what came next is not known yet.
     down_us: Option<i64>,
+    /// The last stretch that the engine was down for and that counts for nothing.
+    away_us: Option<(i64, i64)>,
     /// Number of the next decision.
     next_decision: u64,
     /// Decisions of an earlier life that are still ahead.
@@ -69,7 +74,7 @@ impl Absence {
         let state = ["since_us", "raised_us"].map(|name| Arc::new(Field::new(name, DataType::Int64, true)));
         let heard = Arc::new(Field::new("heard", DataType::Boolean, false));
         let key_state = columns.iter().cloned().chain(state).chain([heard]).collect::<Vec<_>>();
-        let own_state = ["has_begun", "down_us", "next_decision"].map(|name| Field::new(name, DataType::Int64, true));
+        let own_state = OWN_STATE.map(|name| Field::new(name, DataType::Int64, true));
         Ok(Self {
             limits: Limits { raise_us: definition.interval_us, forget_us: definition.forget_us },
             key: definition.key.clone(),
@@ -80,6 +85,7 @@ impl Absence {
             keys: Keys::new(Limits { raise_us: definition.interval_us, forget_us: definition.forget_us }),
             has_begun: definition.expected.is_none(),
             down_us: None,
+            away_us: None,
             next_decision: 0,
             ahead: VecDeque::new(),
             events: Vec::new(),
@@ -97,6 +103,11 @@ impl Absence {
     /// Whether event time has begun for the expected keys.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// The time after which the engine was down, where it is not known yet what came next.
+    pub(crate) fn down_us(&self) -> Option<i64> {
+        self.down_us
     }
 
     /// Number of the next decision.
@@ -167,7 +178,7 @@ impl Absence {
             self.fire(decision.at_us.min(self.down_us.unwrap_or(i64::MAX)));
             self.apply(decision.what)?;
         }
-        // Whether the rows went on while the engine was down, the next row tells.
+        // Where the engine was down, nothing is silent before it is known what came next.
         self.fire(until_us.min(self.down_us.unwrap_or(i64::MAX)));
         Ok(())
     }
@@ -207,7 +218,8 @@ impl Absence {
                 self.has_begun = true;
                 self.keys.change_all(|watched| watched.since_us = watched.since_us.or(Some(us)));
             }
-            Decided::Down { until_us } => self.down_us = Some(until_us),
+            Decided::Down { from_us } => self.down_us = Some(from_us),
+            Decided::Up { us } => self.come_back(us),
             Decided::Silent { now_us } => {
                 self.fire(now_us);
                 let unheard: Vec<_> = (self.keys.in_order().into_iter())
@@ -241,14 +253,14 @@ impl Absence {
         Ok(())
     }
 
-    /// The first row after the engine was down has come. A stretch without any row that is longer than the interval says
-    /// nothing about a key then: it gets an interval from here.
+    /// Rows come again after the engine was down. A stretch without any row that is longer than the interval says nothing
+    /// about a key then: it gets an interval from here.
     fn come_back(&mut self, time_us: i64) {
-        let Some(down_us) = self.down_us.filter(|down_us| time_us >= *down_us) else { return };
-        self.down_us = None;
-        if time_us.saturating_sub(down_us) > self.limits.raise_us {
+        let Some(from_us) = self.down_us.take() else { return };
+        if time_us.saturating_sub(from_us) > self.limits.raise_us {
+            self.away_us = Some((from_us, time_us));
             self.keys.change_all(|watched| {
-                if watched.raised_us.is_none() {
+                if watched.raised_us.is_none() && watched.since_us.is_some() {
                     watched.since_us = watched.since_us.max(Some(time_us));
                 }
             });
@@ -256,6 +268,8 @@ impl Absence {
     }
 
     fn hear(&mut self, key: &[u8], time_us: i64, row: &[u8], clears: bool) {
+        let away_us = self.away_us.filter(|(from_us, _)| time_us < *from_us);
+        let since_us = Some(away_us.map_or(time_us, |(_, until_us)| until_us));
         let cleared_us = self.keys.change(key, |watched| {
             let cleared_us = match watched.raised_us {
                 Some(raised_us) if clears => Some(time_us.max(raised_us)),
@@ -265,7 +279,7 @@ impl Absence {
             if cleared_us.is_some() {
                 (watched.raised_us, watched.doubtful) = (None, false);
             }
-            watched.since_us = watched.since_us.max(Some(time_us));
+            watched.since_us = watched.since_us.max(since_us);
             watched.heard = true;
             watched.row.clear();
             watched.row.extend_from_slice(row);
@@ -274,7 +288,7 @@ impl Absence {
         match cleared_us {
             Some(Some(at_us)) => self.events.push(Event { raised: false, at_us, row: row.to_vec() }),
             None if !self.is_expecting => {
-                let heard = Watched { since_us: Some(time_us), heard: true, row: row.to_vec(), ..Watched::default() };
+                let heard = Watched { since_us, heard: true, row: row.to_vec(), ..Watched::default() };
                 self.keys.insert(key, heard);
             }
             _ => {}
@@ -305,7 +319,6 @@ impl OrderedOperator for Absence {
         let (keys, bytes) = self.encode(batch)?;
         let clears = self.has_clear.then(|| batch.column(batch.num_columns() - 1).as_boolean());
         for (row, time_us) in rows.times_us.iter().enumerate() {
-            self.come_back(*time_us);
             self.pass(*time_us)?;
             let clears = clears.is_none_or(|clears| clears.is_valid(row) && clears.value(row));
             self.hear(&keys[row], *time_us, bytes.row(row).as_ref(), clears);
@@ -333,7 +346,8 @@ impl OrderedOperator for Absence {
         columns.push(Arc::new(Int64Array::from_iter(keys.iter().map(|(_, watched)| watched.since_us))));
         columns.push(Arc::new(Int64Array::from_iter(keys.iter().map(|(_, watched)| watched.raised_us))));
         columns.push(Arc::new(BooleanArray::from_iter(keys.iter().map(|(_, watched)| Some(watched.heard)))));
-        let own = [Some(i64::from(self.has_begun)), self.down_us, Some(self.next_decision as i64)];
+        let (from_us, until_us) = self.away_us.unzip();
+        let own = [Some(i64::from(self.has_begun)), self.down_us, from_us, until_us, Some(self.next_decision as i64)];
         let own = own.map(|value| Arc::new(Int64Array::from(vec![value])) as ArrayRef);
         Ok(vec![
             RecordBatch::try_new(Arc::clone(&self.state_schemas[0]), columns)?,
@@ -360,7 +374,8 @@ impl OrderedOperator for Absence {
         }
         self.has_begun = number(&state[1], 0, 0) == Some(1);
         self.down_us = number(&state[1], 1, 0);
-        self.next_decision = number(&state[1], 2, 0).unwrap_or(0) as u64;
+        self.away_us = number(&state[1], 2, 0).zip(number(&state[1], 3, 0));
+        self.next_decision = number(&state[1], 4, 0).unwrap_or(0) as u64;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use thermocline_sql::{OrderedOperator as Kind, OrderedShape};
 
-use super::{OrderedPartition, OrderedQuery};
+use super::{Input, OrderedPartition, OrderedQuery};
 use crate::error::Result;
 use crate::ordered::{Absence, Decided, Decision};
 use crate::tables::Tables;
@@ -56,8 +56,10 @@ impl OrderedQuery {
         let Kind::Absence(definition) = &shape.operator else { return Ok(()) };
         let plan = definition.expected.clone();
         let expected = plan.map(|plan| Expected { plan, tables: Arc::clone(&self.tables), version: None });
-        let ends = || self.partitions().map(|partition| partition.next_offset() + partition.lag(&self.log)).collect();
-        let catch_up = goes_on.then(ends);
+        let ends: Vec<u64> =
+            self.partitions().map(|partition| partition.next_offset() + partition.lag(&self.log)).collect();
+        // Where it was down and nothing had come by the next time, that goes on.
+        let catch_up = (goes_on && self.absence().down_us().is_none()).then_some(ends);
         self.watch = Some(Watch { interval_us: definition.interval_us, expected, catch_up });
         let ledger = self.inputs[0].ledger.clone();
         if is_changed {
@@ -89,14 +91,21 @@ impl OrderedQuery {
         self.watch.as_ref()?.catch_up.clone()
     }
 
-    /// Lets event time begin for expected keys that are not heard, once it does for the rows.
+    /// Decides what is to be decided before time advances: where event time begins for expected keys that are not heard, and
+    /// where it goes on after the engine was down.
     pub(super) async fn begin_watch(&mut self) -> Result<()> {
-        if self.watch.is_none() || self.combined_us() == NO_WATERMARK || self.absence().has_begun() {
+        if self.watch.is_none() || self.combined_us() == NO_WATERMARK {
             return Ok(());
         }
         let first_us = self.partitions().filter_map(OrderedPartition::first_us).min();
         let us = first_us.unwrap_or_else(|| self.combined_us());
-        self.decide(NO_WATERMARK, Decided::Begin { us }).await
+        if !self.absence().has_begun() {
+            self.decide(NO_WATERMARK, Decided::Begin { us }).await?;
+        }
+        if self.absence().down_us().is_some_and(|down_us| self.combined_us() > down_us) {
+            self.decide(self.watermark_us, Decided::Up { us }).await?;
+        }
+        Ok(())
     }
 
     /// Decides what is to be decided now; tells whether there is more to read at once.
@@ -107,8 +116,9 @@ impl OrderedQuery {
                 return Ok(false);
             }
             watch.catch_up = None;
-            if let Some(end_us) = self.end_us() {
-                self.decide(self.watermark_us, Decided::Down { until_us: end_us }).await?;
+            if let Some(from_us) = self.end_us() {
+                self.inputs.iter_mut().flat_map(Input::partitions_mut).for_each(OrderedPartition::forget_first);
+                self.decide(self.watermark_us, Decided::Down { from_us }).await?;
             }
             return Ok(true);
         }
@@ -121,21 +131,29 @@ impl OrderedQuery {
             self.expect(self.watermark_us, since_us).await?;
         }
         let interval_us = self.watch.as_ref().map_or(i64::MAX, |watch| watch.interval_us);
-        let Some(due_us) = self.absence().first_silent_us().filter(|_| silent_us > interval_us) else {
-            return Ok(false);
-        };
-        let Some(end_us) = self.end_us() else {
+        if silent_us > interval_us {
+            self.go_on_without_rows(silent_us).await?;
+        }
+        Ok(false)
+    }
+
+    /// Nothing has come for longer than the interval: time goes on by the clock.
+    async fn go_on_without_rows(&mut self, silent_us: i64) -> Result<()> {
+        let end_us = self.end_us();
+        if let Some(end_us) = end_us.filter(|end_us| *end_us > self.watermark_us) {
+            self.go_on_to(end_us).await?;
+        }
+        let Some(due_us) = self.absence().first_silent_us() else { return Ok(()) };
+        let Some(end_us) = end_us else {
             // No row has ever come: there is no event time, only the clock's.
             let now_us = micros(self.clock.since_epoch());
-            self.decide(NO_WATERMARK, Decided::Silent { now_us }).await?;
-            return Ok(false);
+            return self.decide(NO_WATERMARK, Decided::Silent { now_us }).await;
         };
         let now_us = end_us.saturating_add(silent_us);
         if due_us < now_us {
-            self.go_on_to(end_us).await?;
             self.decide(end_us, Decided::Silent { now_us }).await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Gives the operator the rows that wait: none of their time comes any more.
@@ -151,7 +169,8 @@ impl OrderedQuery {
         let interval_us = watch.interval_us;
         let refresh = watch.expected.as_ref().and_then(|expected| expected.tables.shortest_refresh());
         let end_us = self.end_us();
-        let silent = self.absence().first_silent_us().map(|due_us| {
+        let waiting_us = end_us.filter(|end_us| *end_us > self.watermark_us);
+        let silent = self.absence().first_silent_us().into_iter().chain(waiting_us).min().map(|due_us| {
             let by_key_us = end_us.map_or(0, |end_us| due_us.saturating_sub(end_us));
             let at = by_key_us.max(interval_us).saturating_add(1);
             Duration::from_micros(at.unsigned_abs()).saturating_sub(self.silent_for())
