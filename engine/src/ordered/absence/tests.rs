@@ -187,13 +187,15 @@ async fn nobody_was_silent_while_the_engine_was_down() {
         watermark 3607
     ";
     insta::assert_snapshot!(run(SILENT, script).await, @r#"
-    watermark 7
+    watermark 6.5
       gone 1.0 true 06
     watermark, and down 7.000001
+    watermark, and up 3600
     watermark 3602
     watermark 3607
       a 2.0 true 05
       b 1.0 true 05
+      last 1.0 true 05
     "#);
     // The gap is short: it counts.
     let script = "
@@ -208,6 +210,7 @@ async fn nobody_was_silent_while_the_engine_was_down() {
     insta::assert_snapshot!(run(SILENT, script).await, @r#"
     watermark 4
     watermark, and down 4.000001
+    watermark, and up 7.5
     watermark 8
       a 1.0 true 06
     "#);
@@ -227,6 +230,7 @@ async fn nobody_was_silent_while_the_engine_was_down() {
     watermark, and down 1.000001
     watermark 1.000001
     watermark, and silent 7
+    watermark, and up 8
     watermark 9
       a 1.0 true 06
     "#);
