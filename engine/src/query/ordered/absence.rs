@@ -163,21 +163,27 @@ impl OrderedQuery {
         self.advance(end_us, true).await
     }
 
-    /// When the clock will have something to decide, if nothing comes.
+    /// How long until the clock may have something to decide, if nothing comes.
     pub(super) fn next_look(&mut self) -> Option<Duration> {
         let watch = self.watch.as_ref()?;
-        let interval_us = watch.interval_us;
+        let interval = Duration::from_micros(watch.interval_us.unsigned_abs());
         let refresh = watch.expected.as_ref().and_then(|expected| expected.tables.shortest_refresh());
-        let end_us = self.end_us();
-        let waiting_us = end_us.filter(|end_us| *end_us > self.watermark_us);
-        let silent = self.absence().first_silent_us().into_iter().chain(waiting_us).min().map(|due_us| {
-            let by_key_us = end_us.map_or(0, |end_us| due_us.saturating_sub(end_us));
-            let at = by_key_us.max(interval_us).saturating_add(1);
-            Duration::from_micros(at.unsigned_abs()).saturating_sub(self.silent_for())
-        });
-        // A key that is raised at the next look is looked at once: never at once again.
-        let silent = silent.map(|wait| wait.max(Duration::from_millis(1)));
+        let silent_for = self.silent_for();
+        // Before the interval has passed nothing is decided, whatever the keys say: they need not be asked.
+        let at = match silent_for <= interval {
+            true => Some(interval),
+            false => self.first_silent().map(|first| first.max(interval)),
+        };
+        // A moment more, so that it has passed by then.
+        let silent = at.map(|at| at.saturating_sub(silent_for) + Duration::from_millis(1));
         silent.into_iter().chain(refresh).min()
+    }
+
+    /// How long nothing has to come, by the clock, until a key is silent that is not raised.
+    fn first_silent(&mut self) -> Option<Duration> {
+        let due_us = self.absence().first_silent_us()?;
+        let us = self.end_us().map_or(0, |end_us| due_us.saturating_sub(end_us)).max(0);
+        Some(Duration::from_micros(us.unsigned_abs()))
     }
 
     /// One past the latest event time that was read.
