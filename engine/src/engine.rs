@@ -19,9 +19,9 @@ use crate::late::{late_schema, late_stream_name};
 use crate::order::in_flow_order;
 use crate::per_key::Lateness;
 use crate::query::{
-    Control, Counters, Emitter, InputStreams, Member, OrderedQuery, OrderedSettings, PerKeyQuery, PerKeySettings,
-    PerKeyShape, QueryStatus, ResumePoint, SharedInput, StatelessQuery, StatelessSettings, WindowedQuery,
-    WindowedSettings, compile_inputs, failed_schema, failed_stream_name, union,
+    Control, Counters, Emitter, FailedResults, InputStreams, Member, OrderedQuery, OrderedSettings, PerKeyQuery,
+    PerKeySettings, PerKeyShape, QueryStatus, ResumePoint, SharedInput, StatelessQuery, StatelessSettings,
+    WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name, union,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -358,14 +358,18 @@ impl Opener<'_> {
         for ((query, own), columns) in queries.iter().zip(columns) {
             let name = query.name();
             let status = Arc::new(QueryStatus::default());
+            let counters = Counters::new(&name, Arc::clone(&status));
+            let failed = self.failed_stream(&name, false, &streams.stream).await?;
             let output = Stage::over_placeholder(&own.output, Arc::clone(tables)).await?;
+            let results = FailedResults::new(&failed, &counters);
             members.push(Member {
                 sql: query.sql().to_owned(),
                 columns,
-                emitter: self.emitter(*query, &output, false).await?,
+                emitter: self.emitter(*query, &output, false, results).await?,
                 output,
-                failed: self.failed_stream(&name, false, &streams.stream).await?,
-                counters: Counters::new(&name, Arc::clone(&status)),
+                failed_results: FailedResults::below(&own.output, &failed, &counters),
+                failed,
+                counters,
                 name: name.clone(),
             });
             named.push((name, status));
@@ -413,9 +417,10 @@ impl Opener<'_> {
             reads.push((streams, failed));
         }
         let (streams, failed) = reads[0].clone();
+        let results = FailedResults::new(&failed, &counters);
         if let Some(shape) = query.per_key(pipeline) {
             let output = shape.output(tables).await?;
-            let emitter = self.emitter(query, &output, true).await?;
+            let emitter = self.emitter(query, &output, true, results).await?;
             let event_time = pipeline.streams[streams.stream.name()].event_time.as_ref();
             let settings = PerKeySettings {
                 name: &name,
@@ -436,7 +441,7 @@ impl Opener<'_> {
         let opened = match query.shape() {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &stage, true).await?;
+                let emitter = self.emitter(query, &stage, true, results).await?;
                 let (stream, tables) = (streams.stream, Arc::clone(tables));
                 let settings = StatelessSettings { name: &name, log, stream, failed, tables, counters };
                 Opened::Stateless(Box::new(StatelessQuery::open(settings, stage, emitter)?))
@@ -444,7 +449,7 @@ impl Opener<'_> {
             QueryShape::Windowed(_) => unreachable!("opened above"),
             QueryShape::Ordered(shape) => {
                 let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
-                let emitter = self.emitter(query, &output, true).await?;
+                let emitter = self.emitter(query, &output, true, results).await?;
                 let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
                     let event_time = pipeline.streams[&input.stream].event_time.as_ref();
                     let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
@@ -479,14 +484,20 @@ impl Opener<'_> {
     }
 
     /// The end of a query whose rows have the stage's columns, but for a last index where `has_row_index`.
-    async fn emitter(&self, query: ContinuousQuery<'_>, stage: &Stage, has_row_index: bool) -> Result<Emitter> {
+    async fn emitter(
+        &self,
+        query: ContinuousQuery<'_>,
+        stage: &Stage,
+        has_row_index: bool,
+        failed: FailedResults,
+    ) -> Result<Emitter> {
         let log = &self.engine.log;
         let name = query.output_stream();
         match query {
             ContinuousQuery::Alert(alert) => {
                 let events = log.create_stream(StreamSpec::new(name, alert_event_schema())).await?;
                 let deployment = self.deployment.clone();
-                let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), log, deployment)?;
+                let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), failed, log, deployment)?;
                 Ok(Emitter::Alert(Box::new(operator)))
             }
             ContinuousQuery::Insert(_) if query.writes().is_some() => {

@@ -9,7 +9,10 @@ use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -37,6 +40,14 @@ pub(crate) fn query_context(event_times: EventTimes) -> SessionContext {
     let context = context(thermocline_sql::session_config());
     thermocline_sql::register_dialect(&context, event_times);
     context
+}
+
+/// An expression that is evaluated by itself, outside a plan. It is simplified first: some functions are only names for other
+/// expressions and cannot be run (`coalesce`).
+pub(crate) fn physical_expr(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
+    let expr = ExprSimplifier::new(context).simplify(expr.clone())?;
+    stage_context().create_physical_expr(expr, schema)
 }
 
 fn context(config: SessionConfig) -> SessionContext {

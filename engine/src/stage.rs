@@ -30,6 +30,9 @@ use crate::tables::Tables;
 /// Name of the hidden column that says which row of the input batch an output row came of.
 pub(crate) const ROW: &str = "__row";
 
+/// Name of the scan that stands for the rows of the current run.
+pub(crate) const SLOT: &str = "slot";
+
 /// A compiled stage.
 pub(crate) struct Stage {
     logical: LogicalPlan,
@@ -77,7 +80,7 @@ impl Stage {
         let is_source = |node: &LogicalPlan| match node {
             LogicalPlan::Extension(extension) if extension.node.as_any().is::<PlaceholderNode>() => {
                 let fields = placeholder_fields(node.schema()).into_iter().map(Arc::new);
-                let scan = scan_with_row("slot".into(), fields, &slot)?;
+                let scan = scan_with_row(SLOT.into(), fields, &slot)?;
                 let row = row_column(&scan).expect("it was scanned");
                 let columns = placeholder_columns(node.schema()).chain([row]);
                 LogicalPlanBuilder::from(scan).project(columns)?.build().map(Some)
@@ -128,6 +131,11 @@ impl Stage {
     /// The output's schema with its qualifiers.
     pub(crate) fn df_schema(&self) -> &DFSchemaRef {
         self.logical.schema()
+    }
+
+    /// The plan; what is fed by hand is a scan of [`SLOT`] or of the stream.
+    pub(crate) fn plan(&self) -> &LogicalPlan {
+        &self.logical
     }
 
     /// Runs the plan over one batch of `rows` rows; `column` gives the source's column of an index.
@@ -218,7 +226,7 @@ fn row_column(plan: &LogicalPlan) -> Option<Expr> {
 /// A scan of the slot under the names of a placeholder's columns.
 fn placeholder_scan(schema: &DFSchemaRef, slot: &Arc<Slot>) -> Result<LogicalPlan> {
     let table = SlotTable { schema: Arc::new(Schema::new(placeholder_fields(schema))), slot: Arc::clone(slot) };
-    let scan = LogicalPlanBuilder::scan("slot", provider_as_source(Arc::new(table)), None)?;
+    let scan = LogicalPlanBuilder::scan(SLOT, provider_as_source(Arc::new(table)), None)?;
     scan.project(placeholder_columns(schema))?.build()
 }
 

@@ -64,6 +64,11 @@ impl Tables {
         self.version.load(Ordering::Acquire)
     }
 
+    /// How often the table is read again that is read most often.
+    pub(crate) fn shortest_refresh(&self) -> Option<Duration> {
+        self.tables.values().filter_map(|table| table.definition.refresh).min()
+    }
+
     /// Reads the tables again whose `refresh` has passed. A table that cannot be read keeps its rows.
     pub(crate) async fn refresh(&self) {
         for table in self.tables.values() {

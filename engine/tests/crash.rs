@@ -16,7 +16,7 @@ use common::crash_disk::CrashDisk;
 use thermocline_log::{HookedDisk, OsDisk};
 
 /// Overlapping windows with an aggregate whose partial states matter, a chain of two windows, alerts with a hold time
-/// over rows and over windows, early and corrected results, a join; `{partitions}` is to be filled in.
+/// over rows and over windows, early and corrected results, results that an expression fails on, a join; `{partitions}` is to be filled in.
 const SQL: &str = "CREATE STREAM readings (
     device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second'
 ) PARTITION BY (device) WITH (partitions = {partitions});
@@ -74,11 +74,16 @@ INSERT INTO firsts SELECT device, ts, v FROM TUMBLE(readings, ts, INTERVAL '10 s
 CREATE ALERT hot TO screen KEY (device) RAISE WHEN mean > 50 FOR INTERVAL '5 seconds' CLEAR WHEN mean < 45
     AS SELECT device, window_end, avg(v) AS mean
     FROM HOP(readings, ts, INTERVAL '5 seconds', INTERVAL '10 seconds') GROUP BY device, window_start, window_end;
+CREATE STREAM ratios (e TIMESTAMP, device TEXT, ratio BIGINT);
+INSERT INTO ratios SELECT window_end, device, 100 / (count(*) - 6) FROM TUMBLE(readings, ts, INTERVAL '10 seconds')
+    GROUP BY device, window_start, window_end;
+CREATE ALERT odd TO screen KEY (device) RAISE WHEN 10 / (n - 6) > 1 AS SELECT device, window_end, count(*) AS n
+    FROM TUMBLE(readings, ts, INTERVAL '10 seconds') GROUP BY device, window_start, window_end;
 CREATE ALERT large TO screen KEY (site) RAISE WHEN total > 500 FOR INTERVAL '10 seconds'
     AS SELECT site, e, total FROM tens;
 ";
 const DEVICES: &str = "device,site\nd1,south\nd0,north\nd2,north\n";
-const OUTPUTS: [&str; 11] = [
+const OUTPUTS: [&str; 15] = [
     "sliding",
     "tens",
     "so_far",
@@ -90,6 +95,10 @@ const OUTPUTS: [&str; 11] = [
     "alerts.hot",
     "alerts.large",
     "alerts.warm",
+    "ratios",
+    "failed.ratios",
+    "alerts.odd",
+    "failed.alert.odd",
 ];
 /// Outputs whose rows take the place of earlier ones of the same window and device.
 const UPDATED: [&str; 3] = ["out.corrected", "out.early", "out.both"];
@@ -192,11 +201,12 @@ async fn crash_everywhere(partitions: u32) {
     check_alerts(&expected["alerts.hot"]);
     check_alerts(&expected["alerts.large"]);
     check_alerts(&expected["alerts.warm"]);
+    assert!(!expected["failed.ratios"].is_empty() && !expected["failed.alert.odd"].is_empty(), "some results fail");
     for stream in UPDATED {
         assert!(last_rows(&expected[stream]).len() < expected[stream].len(), "{stream} has updates");
     }
     // A sample of the places, another one for each number of partitions; 1 tries them all.
-    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(37, |every| every.parse().unwrap());
+    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(61, |every| every.parse().unwrap());
     let mut operations = u64::from(partitions);
     let mut crashes = 0;
     loop {

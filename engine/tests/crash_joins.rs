@@ -15,7 +15,7 @@ use common::Pipeline;
 use common::crash_disk::CrashDisk;
 use thermocline_log::{HookedDisk, OsDisk};
 
-/// Every kind of join, one of a stream with itself, and a window over joined rows; `{partitions}` is to be filled in.
+/// Every kind of join, one of a stream with itself, one whose condition fails on some pairs, and a window over joined rows; `{partitions}` is to be filled in.
 const SQL: &str = "CREATE STREAM l (device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second')
     PARTITION BY (device) WITH (partitions = {partitions});
 CREATE STREAM r (device TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '2 seconds')
@@ -33,11 +33,14 @@ INSERT INTO same SELECT a.window_end, b.v FROM TUMBLE(l, ts, INTERVAL '5 seconds
     LEFT JOIN TUMBLE(r, ts, INTERVAL '5 seconds') AS b ON a.device = b.device AND a.window_start = b.window_start;
 CREATE STREAM counts (e TIMESTAMP, n BIGINT, total DOUBLE);
 INSERT INTO counts SELECT window_end, count(*), sum(v) FROM TUMBLE(same, e, INTERVAL '5 seconds') GROUP BY window_start, window_end;
+CREATE STREAM quotients (device TEXT, at TIMESTAMP, bt TIMESTAMP);
+INSERT INTO quotients SELECT a.device, a.ts, b.ts FROM l AS a LEFT JOIN r AS b ON a.device = b.device
+    AND a.ts BETWEEN b.ts - INTERVAL '1 second' AND b.ts + INTERVAL '1 second' AND 9 / (CAST(a.v - b.v AS BIGINT) % 5) > 2;
 CREATE STREAM nexts (device TEXT, at TIMESTAMP, bt TIMESTAMP);
 INSERT INTO nexts SELECT a.device, a.ts, b.ts FROM l AS a JOIN l AS b
     ON a.device = b.device AND b.ts > a.ts AND b.ts < a.ts + INTERVAL '1 second';
 ";
-const OUTPUTS: [&str; 6] = ["pairs", "asof", "young", "same", "counts", "nexts"];
+const OUTPUTS: [&str; 8] = ["pairs", "asof", "young", "same", "counts", "nexts", "quotients", "failed.quotients"];
 const STREAMS: [&str; 2] = ["l", "r"];
 const CHUNK: usize = 40;
 

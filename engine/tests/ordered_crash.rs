@@ -41,12 +41,16 @@ INSERT INTO samples SELECT window_start, window_end, sum(v) FROM COUNT_WINDOW(re
 CREATE STREAM warm (device TEXT, s TIMESTAMP, e TIMESTAMP, n BIGINT, peak DOUBLE);
 INSERT INTO warm SELECT device, window_start, window_end, count(*), max(v) FROM STATE_WINDOW(readings, v > 50, v < 40)
     GROUP BY device, window_start, window_end;
+CREATE STREAM ratios (device TEXT, ratio BIGINT);
+INSERT INTO ratios SELECT device, 100 / (count(*) - 2) FROM SESSION(readings, ts, INTERVAL '1500 milliseconds')
+    GROUP BY device, window_start, window_end;
 CREATE ALERT long TO screen KEY (device) RAISE WHEN n > 2 CLEAR WHEN n < 2
     AS SELECT device, window_end, count(*) AS n FROM STATE_WINDOW(readings, v > 52, v < 50)
     GROUP BY device, window_start, window_end;
 ";
 const DEVICES: &str = "device,site\nd1,south\nd0,north\nd2,north\n";
-const OUTPUTS: [&str; 7] = ["sessions", "minutes", "sites", "samples", "warm", "alerts.long", "late.readings"];
+const OUTPUTS: [&str; 9] =
+    ["sessions", "minutes", "sites", "samples", "warm", "alerts.long", "late.readings", "ratios", "failed.ratios"];
 const CHUNK: usize = 40;
 
 struct Reading {

@@ -148,13 +148,31 @@ pub(crate) struct Clause {
     pub(crate) at: At,
 }
 
+/// `RAISE WHEN …`
+#[derive(Debug)]
+pub(crate) enum Raise {
+    /// `condition [FOR INTERVAL '…']`
+    When {
+        condition: Box<Clause>,
+        hold: Option<Box<Clause>>,
+    },
+    NoData(Box<NoData>),
+}
+
+/// `NO DATA FOR INTERVAL '…' [EXPECTING (query)] [FORGET AFTER INTERVAL '…']`
+#[derive(Debug)]
+pub(crate) struct NoData {
+    pub(crate) interval: Clause,
+    pub(crate) expecting: Option<Body>,
+    pub(crate) forget: Option<Clause>,
+}
+
 #[derive(Debug)]
 pub(crate) struct CreateAlert {
     pub(crate) name: Ident,
     pub(crate) sink: Ident,
     pub(crate) key: Vec<Ident>,
-    pub(crate) raise: Clause,
-    pub(crate) hold: Option<Clause>,
+    pub(crate) raise: Raise,
     pub(crate) clear: Option<Clause>,
     pub(crate) severity: Option<Clause>,
     pub(crate) summary: Option<Clause>,

@@ -3,6 +3,7 @@
 //! All mistakes are found in one run: a statement that cannot be read leaves its neighbours alone, and what only
 //! follows from another mistake is not reported.
 
+mod absence;
 mod alert;
 mod declare;
 mod emit;

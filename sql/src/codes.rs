@@ -118,6 +118,14 @@ codes! {
     KEY_JOIN = "TC0414", "A join of streams goes by one watermark, and a stream of it has one `PER` key.";
     KEY_ALERT = "TC0415", "The `KEY` of an alert over a stream with a watermark `PER` key has that key.";
 
+    NO_DATA_INTERVAL = "TC0420", "`NO DATA FOR` and `FORGET AFTER` take a fixed, positive interval; the second is the longer one.";
+    NO_DATA_ROWS = "TC0421", "`NO DATA FOR` watches the rows of one stream as they come: no window, `OVER` or join of streams.";
+    NO_DATA_WATERMARK = "TC0422", "`NO DATA FOR` goes by event time, and the stream has no `WATERMARK`.";
+    EXPECTING_STREAM = "TC0423", "`EXPECTING` takes a query over reference tables: a stream has no last row.";
+    EXPECTING_COLUMN = "TC0424", "The query of `EXPECTING` lacks a `KEY` column, or has a column of another type than the alert's query.";
+    EXPECTING_KEY = "TC0425", "`EXPECTING` without `KEY`: there is nothing to know the expected ones by.";
+    FORGET_KEYS = "TC0426", "`FORGET AFTER` is about keys that were heard once: not without `KEY`, and not with `EXPECTING`.";
+
     // 05: alerts
     NOT_BOOLEAN = "TC0501", "`RAISE WHEN` and `CLEAR WHEN` take a condition.";
     NOT_TEXT = "TC0502", "`SEVERITY` and `SUMMARY` take text.";
@@ -148,7 +156,7 @@ codes! {
     SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet (not given any more).";
     SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";
     SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet (not given any more).";
-    SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet.";
+    SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet (not given any more).";
     SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
     SOON_ASOF = "TC0908", "As-of joins are not supported yet: in ad-hoc queries, or with `USING`.";
     SOON_FORMAT = "TC0909", "This format of a reference table is not supported yet.";

@@ -42,15 +42,15 @@ pub use crate::nodes::{
     KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
 };
 pub use crate::pipeline::{
-    AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,
-    TableFormat, Target, TimestampUnit, ViewDef,
+    AlertConditions, AlertDef, AlertRule, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef,
+    StreamDef, TableDef, TableFormat, Target, TimestampUnit, ViewDef,
 };
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{EventTimes, register_dialect, session_config};
 pub use crate::shape::{
-    AsOfJoin, Frame, GroupColumn, JoinReach, JoinedRows, KeyEnd, KeyedAggregate, KeyedWindow, KeyedWindowFunction,
-    Numbering, OrderedInput, OrderedOperator, OrderedShape, OverCall, OverFunction, OverPartition, OverShape,
-    QueryShape, ShapeError, StreamJoin, Window, WindowFunction, WindowedShape,
+    Absence, AsOfJoin, Frame, GroupColumn, JoinReach, JoinedRows, KeyEnd, KeyedAggregate, KeyedWindow,
+    KeyedWindowFunction, Numbering, OrderedInput, OrderedOperator, OrderedShape, OverCall, OverFunction, OverPartition,
+    OverShape, QueryShape, ShapeError, StreamJoin, Window, WindowFunction, WindowedShape,
 };
 pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::source::{LoadError, SourceFile, Span, load};

@@ -246,14 +246,8 @@ pub struct AlertDef {
     pub emit: Emit,
     /// Columns of `KEY`, as indices into the query's output.
     pub key: Vec<usize>,
-    /// Index of the time column in the query's output: `window_end`, or the stream's event time.
-    pub time: usize,
-    /// `RAISE WHEN`, over the query's output (boolean).
-    pub raise: Expr,
-    /// `FOR`, in microseconds of event time; 0 when not given.
-    pub hold_us: i64,
-    /// `CLEAR WHEN` (boolean); the opposite of `raise` when not given.
-    pub clear: Option<Expr>,
+    /// When it is raised and cleared.
+    pub rule: AlertRule,
     /// `SEVERITY` (text); `'error'` when not given.
     pub severity: Option<Expr>,
     /// `SUMMARY` (text); a sentence made of the alert's name and key when not given.
@@ -262,4 +256,26 @@ pub struct AlertDef {
     pub span: Span,
     /// The statement's text, for display.
     pub sql: String,
+}
+
+/// When an alert is raised and cleared.
+#[derive(Debug, Clone)]
+pub enum AlertRule {
+    /// `RAISE WHEN condition`
+    When(Box<AlertConditions>),
+    /// `RAISE WHEN NO DATA FOR`: the shape's operator is an [`Absence`](crate::Absence), which says when.
+    NoData,
+}
+
+/// The conditions of an alert, over the columns of its query.
+#[derive(Debug, Clone)]
+pub struct AlertConditions {
+    /// Index of the time column in the query's output: `window_end`, or the stream's event time.
+    pub time: usize,
+    /// `RAISE WHEN` (boolean).
+    pub raise: Expr,
+    /// `FOR`, in microseconds of event time; 0 when not given.
+    pub hold_us: i64,
+    /// `CLEAR WHEN` (boolean); the opposite of `raise` when not given.
+    pub clear: Option<Expr>,
 }

@@ -9,6 +9,7 @@
 //! The parts are cut out of one logical plan. Where a part reads what another made, its leaf is a
 //! [`PlaceholderNode`](crate::PlaceholderNode) of the same schema.
 
+mod absence;
 mod analysis;
 mod calendar;
 mod history;
@@ -18,6 +19,7 @@ mod ordered;
 mod over;
 mod over_output;
 
+pub use absence::Absence;
 pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
 
 use datafusion::common::DFSchemaRef;
@@ -135,6 +137,8 @@ pub enum OrderedOperator {
     Join(Box<StreamJoin>),
     /// Each row of the first input with the latest row of the second that has the same key.
     AsOfJoin(Box<AsOfJoin>),
+    /// Keys of the only input that fall silent, and that are heard again.
+    Absence(Box<Absence>),
 }
 
 /// Windows that the rows of a key make, aggregated.

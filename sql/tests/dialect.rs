@@ -4,8 +4,8 @@
 
 use arrow::datatypes::DataType;
 use thermocline_sql::{
-    CalendarExtent, CalendarLength, CalendarWindow, Checked, OptionValue, QueryShape, SourceFile, TableFormat, Target,
-    TimeZone, TimestampUnit, Window, check, timestamp_type,
+    AlertRule, CalendarExtent, CalendarLength, CalendarWindow, Checked, OptionValue, QueryShape, SourceFile,
+    TableFormat, Target, TimeZone, TimestampUnit, Window, check, timestamp_type,
 };
 
 /// The example of the dialect's documentation.
@@ -56,8 +56,9 @@ fn the_example_is_sound() {
     let overheating = &pipeline.alerts["overheating"];
     assert_eq!(overheating.sink, "oncall");
     assert_eq!(overheating.key, [0]);
-    assert_eq!(overheating.hold_us, 30_000_000);
-    assert_eq!(overheating.plan.schema().field(overheating.time).name(), "window_end");
+    let AlertRule::When(rule) = &overheating.rule else { panic!("{:?}", overheating.rule) };
+    assert_eq!(rule.hold_us, 30_000_000);
+    assert_eq!(overheating.plan.schema().field(rule.time).name(), "window_end");
     let QueryShape::Windowed(shape) = &overheating.shape else { panic!("a windowed query") };
     assert_eq!(shape.window, Window::Hop { slide_us: 10_000_000, size_us: 60_000_000, offset_us: 0 });
 }
@@ -188,8 +189,9 @@ fn an_alert_may_look_at_rows_of_a_stream() {
          CREATE SINK copy WITH (connector = 'console', Pretty = TRUE) AS SELECT * FROM readings;",
     );
     let hot = &pipeline.alerts["hot"];
-    assert_eq!((hot.time, hot.hold_us, hot.key.len()), (1, 0, 0));
-    assert!(hot.clear.is_none() && hot.severity.is_none() && hot.summary.is_none());
+    let AlertRule::When(rule) = &hot.rule else { panic!("{:?}", hot.rule) };
+    assert_eq!((rule.time, rule.hold_us, hot.key.len()), (1, 0, 0));
+    assert!(rule.clear.is_none() && hot.severity.is_none() && hot.summary.is_none());
     assert_eq!(pipeline.queries[0].name, "copy");
     assert_eq!(pipeline.sinks["copy"].options["pretty"].value, OptionValue::Literal("true".into()));
     let event_time = pipeline.streams["readings"].event_time.clone().unwrap();

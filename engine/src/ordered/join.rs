@@ -17,6 +17,7 @@ use super::joined_rows::{JoinedRows, Residual};
 use super::operator::{OrderedOperator, OrderedRows};
 use super::rows::{NO_ROW, RowStore};
 use crate::error::Result;
+use crate::query::FailedRow;
 
 /// Rows that are emitted as one batch, at most.
 const BATCH_ROWS: usize = 8_192;
@@ -42,6 +43,8 @@ pub(crate) struct Join {
     /// What has happened and is not emitted yet: a pair, or a row that can match no more.
     events: Vec<(u64, u64)>,
     ready: Vec<RecordBatch>,
+    /// Pairs that the residual failed on: they are none.
+    failed: Vec<(RecordBatch, Vec<FailedRow>)>,
     /// Keys that may have no rows any more.
     emptied: Vec<u32>,
     state_schemas: [SchemaRef; 2],
@@ -146,6 +149,7 @@ impl Join {
             sides: inputs.map(Side::new),
             events: Vec::new(),
             ready: Vec::new(),
+            failed: Vec::new(),
             emptied: Vec::new(),
             state_schemas,
             numbers: [Vec::new(), Vec::new()],
@@ -217,7 +221,13 @@ impl Join {
             let pairs: Vec<(u64, u64)> = events.iter().copied().filter(is_pair).collect();
             let mut holds = Vec::with_capacity(pairs.len());
             for part in pairs.chunks(BATCH_ROWS) {
-                residual.evaluate(self.stores(), part, &mut holds)?;
+                let failed = residual.evaluate(self.stores(), part, &mut holds)?;
+                if !failed.is_empty() {
+                    let pairs: Vec<_> = failed.iter().map(|failed| part[failed.row as usize]).collect();
+                    let rows = self.rows.output(self.stores(), &pairs)?;
+                    let failed = (0..).zip(failed).map(|(row, failed)| FailedRow { row, ..failed });
+                    self.failed.push((rows, failed.collect()));
+                }
             }
             let mut holds = holds.into_iter();
             events.retain(|event| !is_pair(event) || holds.next().expect("one for each pair"));
@@ -277,6 +287,10 @@ impl OrderedOperator for Join {
             }
         }
         Ok(std::mem::take(&mut self.ready))
+    }
+
+    fn take_failed(&mut self) -> Vec<(RecordBatch, Vec<FailedRow>)> {
+        std::mem::take(&mut self.failed)
     }
 
     fn horizon_us(&self) -> Option<i64> {

@@ -6,16 +6,16 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use thermocline_sql::JoinedRows as Parts;
 
 use super::rows::RowStore;
 use crate::error::Result;
+use crate::query::{FailedRow, evaluate_rows};
+use crate::session::physical_expr;
 
 /// The columns of joined rows.
 #[derive(Debug)]
@@ -50,8 +50,7 @@ pub(crate) struct Residual {
 
 impl Residual {
     pub(crate) fn try_new(expr: &Expr, parts: &Parts, rows: &JoinedRows) -> Result<Self> {
-        let props = ExecutionProps::new();
-        let expr = create_physical_expr(expr, &parts.schema, &props, &PhysicalPlanningContext::default())?;
+        let expr = physical_expr(expr, &parts.schema)?;
         let mut used: Vec<usize> = collect_columns(&expr).iter().map(Column::index).collect();
         used.sort_unstable();
         let expr = expr.transform_up(|expr| {
@@ -70,15 +69,24 @@ impl Residual {
         Ok(Self { expr, schema, columns: [left, right] })
     }
 
-    /// Whether it holds for each pair; NULL does not.
-    pub(crate) fn evaluate(&self, stores: [&RowStore; 2], pairs: &[(u64, u64)], holds: &mut Vec<bool>) -> Result<()> {
+    /// Whether it holds for each pair; NULL does not, and neither does a failure. Gives the pairs that it fails on.
+    pub(crate) fn evaluate(
+        &self,
+        stores: [&RowStore; 2],
+        pairs: &[(u64, u64)],
+        holds: &mut Vec<bool>,
+    ) -> Result<Vec<FailedRow>> {
         let mut columns: Vec<ArrayRef> = stores[0].gather(&self.columns[0], pairs.iter().map(|(left, _)| *left))?;
         columns.extend(stores[1].gather(&self.columns[1], pairs.iter().map(|(_, right)| *right))?);
         let options = RecordBatchOptions::new().with_row_count(Some(pairs.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
-        let found = self.expr.evaluate(&batch)?.into_array(pairs.len())?;
-        let found = found.as_boolean();
-        holds.extend((0..pairs.len()).map(|i| found.is_valid(i) && found.value(i)));
-        Ok(())
+        let (found, failed) = evaluate_rows(pairs.len(), |range| {
+            let count = range.len();
+            let found = self.expr.evaluate(&batch.slice(range.start, count))?.into_array(count)?;
+            let found = found.as_boolean();
+            Ok((0..count).map(|i| found.is_valid(i) && found.value(i)).collect())
+        })?;
+        holds.extend(found);
+        Ok(failed)
     }
 }

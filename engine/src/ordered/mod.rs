@@ -10,6 +10,7 @@
 //! it. So the operator sees one sequence, whatever the batches, the partitions' pace or a restart; and what it emits for
 //! a sequence of rows and watermarks depends on the rows alone.
 
+mod absence;
 mod asof;
 mod count;
 mod join;
@@ -34,6 +35,7 @@ use crate::error::Result;
 use crate::query::without_row;
 use crate::stage::Stage;
 
+pub(crate) use absence::{Absence, Decided, Decision};
 pub(crate) use operator::OrderedOperator;
 pub(crate) use operator::OrderedRows;
 pub(crate) use over::OverByKey;
@@ -47,6 +49,9 @@ pub(crate) fn operator(shape: &OrderedShape, inputs: &[Stage]) -> Result<Box<dyn
         Kind::Window(window) => window_operator(window, inputs[0].df_schema())?,
         Kind::Over(shape) => Box::new(over::Over::try_new(shape, inputs[0].df_schema())?),
         Kind::Join(join) => Box::new(join::Join::try_new(join, both(inputs))?),
+        Kind::Absence(definition) => {
+            Box::new(absence::Absence::try_new(definition, &without_row(&inputs[0].schema()))?)
+        }
         Kind::AsOfJoin(join) => Box::new(asof::AsOf::try_new(join, both(inputs))?),
     })
 }

@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::absence::Absence;
 use crate::error::Result;
+use crate::query::FailedRow;
 
 /// Rows of all inputs in event-time order.
 #[derive(Debug, Default)]
@@ -29,6 +31,12 @@ pub(crate) trait OrderedOperator: Debug + Send {
     /// All rows before the watermark have come: what is complete by that, in a fixed order.
     fn advance(&mut self, watermark_us: i64) -> Result<Vec<RecordBatch>>;
 
+    /// Rows that it made since it was last asked and that an expression of its own has failed on, with the reasons; like
+    /// what it emits, a function of the sequence of rows.
+    fn take_failed(&mut self) -> Vec<(RecordBatch, Vec<FailedRow>)> {
+        Vec::new()
+    }
+
     /// The watermark that would complete everything it holds; `None` where it holds nothing that time completes.
     fn horizon_us(&self) -> Option<i64>;
 
@@ -43,4 +51,9 @@ pub(crate) trait OrderedOperator: Debug + Send {
 
     /// Bytes held.
     fn bytes(&self) -> usize;
+
+    /// The one that watches for silence: it is told what time does where no rows come.
+    fn as_absence(&mut self) -> Option<&mut Absence> {
+        None
+    }
 }

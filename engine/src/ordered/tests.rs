@@ -3,10 +3,12 @@
 //! ```text
 //!  readings 3 a 1.5     a row of a stream: its columns, `-` for NULL, times in seconds since 1970
 //!  watermark 5          what is emitted once the rows before second 5 have come
+//!  silent 9             a decision of a query that watches for silence, made when the rows before the watermark have come;
+//!                       also `expect a b since 5`, `begin 1`, `down 5`, `up 7`
 //! ```
 //!
-//! A script is run as it stands, with a restart before each line, and with watermarks between all rows: the rows that come
-//! out are the same.
+//! A script is run as it stands, with a restart before each line, with watermarks between all rows, and with all decisions
+//! known from the beginning: the rows that come out are the same.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,40 +20,48 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use thermocline_sql::{OrderedShape, QueryShape, SourceFile, check};
 
-use super::{OrderedOperator, Run, merge_runs, operator};
+use super::{Decided, Decision, OrderedOperator, Run, merge_runs, operator};
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::watermark::NO_WATERMARK;
 
 const STREAMS: &str = "
     CREATE STREAM readings (ts TIMESTAMP NOT NULL, device TEXT, v DOUBLE, WATERMARK FOR ts AS ts);
     CREATE STREAM others (ts TIMESTAMP NOT NULL, device TEXT, v DOUBLE, WATERMARK FOR ts AS ts);
+    CREATE TABLE devices (device TEXT PRIMARY KEY, site TEXT) WITH (location = 'devices.csv');
     CREATE SINK out WITH (connector = 'blackhole');
-    INSERT INTO out ";
+    ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     AsWritten,
     Restarts,
     EveryTime,
+    Replay,
 }
 
 /// What the query makes of the script: each watermark, and the rows that are emitted with it.
 pub(super) async fn run(query: &str, script: &str) -> String {
     let written = run_as(query, script, Mode::AsWritten).await;
     let rows = |text: &str| text.lines().filter(|line| !line.starts_with("watermark")).collect::<Vec<_>>().join("\n");
-    for mode in [Mode::Restarts, Mode::EveryTime] {
+    for mode in [Mode::Restarts, Mode::EveryTime, Mode::Replay] {
         assert_eq!(rows(&run_as(query, script, mode).await), rows(&written), "{mode:?}");
     }
     written
 }
 
 async fn run_as(query: &str, script: &str, mode: Mode) -> String {
-    let files = [SourceFile { path: PathBuf::from("test.sql"), text: format!("{STREAMS}{query};") }];
+    let files = [SourceFile { path: PathBuf::from("test.sql"), text: statement(query) }];
     let checked = check(&files, &|_| None);
     let found: Vec<String> = checked.diagnostics.iter().map(|d| d.render(&files)).collect();
     let pipeline = checked.pipeline.unwrap_or_else(|| panic!("{}", found.join("\n")));
-    let QueryShape::Ordered(shape) = &pipeline.queries[0].shape else { panic!("an ordered query") };
+    let shapes = pipeline.queries.iter().map(|query| &query.shape);
+    let mut shapes = shapes.chain(pipeline.alerts.values().map(|alert| &alert.shape));
+    let Some(QueryShape::Ordered(shape)) = shapes.next() else { panic!("an ordered query") };
     let mut session = Session::open(shape).await;
+    if mode == Mode::Replay {
+        session.know_decisions(script);
+    }
     let mut shown = String::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if mode == Mode::Restarts {
@@ -69,11 +79,23 @@ async fn run_as(query: &str, script: &str, mode: Mode) -> String {
                 writeln!(shown, "{line}").unwrap();
                 session.advance(watermark_us, &mut shown).await;
             }
+            ["expect" | "begin" | "down" | "up" | "silent", ..] if mode == Mode::Replay => {}
+            ["expect" | "begin" | "down" | "up" | "silent", ..] => {
+                writeln!(shown, "watermark, and {line}").unwrap();
+                session.decide(&words, &mut shown).await;
+            }
             [stream, cells @ ..] => session.add(stream, &pipeline.streams[*stream].schema, cells).await,
             [] => {}
         }
     }
     shown
+}
+
+fn statement(query: &str) -> String {
+    match query.starts_with("CREATE") {
+        true => format!("{STREAMS}{query};"),
+        false => format!("{STREAMS}INSERT INTO out {query};"),
+    }
 }
 
 fn micros(seconds: &str) -> i64 {
@@ -86,6 +108,7 @@ struct Session<'a> {
     output: Stage,
     operator: Box<dyn OrderedOperator>,
     runs: Vec<Vec<Run>>,
+    watermark_us: i64,
 }
 
 impl<'a> Session<'a> {
@@ -98,7 +121,7 @@ impl<'a> Session<'a> {
         let output = Stage::over_placeholder(&shape.output, tables).await.unwrap();
         let operator = operator(shape, &inputs).unwrap();
         let runs = shape.inputs.iter().map(|_| Vec::new()).collect();
-        Self { shape, inputs, output, operator, runs }
+        Self { shape, inputs, output, operator, runs, watermark_us: NO_WATERMARK }
     }
 
     fn schema(stage: &Stage) -> SchemaRef {
@@ -134,9 +157,60 @@ impl<'a> Session<'a> {
         if let Some(rows) = merge_runs(&mut runs, &schemas, watermark_us).unwrap() {
             self.operator.update(&rows).unwrap();
         }
-        for rows in self.operator.advance(watermark_us).unwrap() {
+        self.watermark_us = watermark_us;
+        let emitted = self.operator.advance(watermark_us).unwrap();
+        self.show(emitted, shown).await;
+    }
+
+    async fn show(&mut self, emitted: Vec<RecordBatch>, shown: &mut String) {
+        for rows in emitted {
             let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(i))).await.unwrap();
             show(&rows, shown);
+        }
+    }
+
+    /// What a line of the script decides.
+    fn decision(&mut self, words: &[&str], number: u64, at_us: i64) -> Decision {
+        let columns = Arc::clone(self.operator.as_absence().unwrap().columns());
+        let what = match words {
+            ["expect", keys @ .., "since", seconds] => {
+                Decided::Expect { rows: keyed_rows(&columns, keys), since_us: Some(micros(seconds)) }
+            }
+            ["expect", keys @ ..] => Decided::Expect { rows: keyed_rows(&columns, keys), since_us: None },
+            ["begin", seconds] => Decided::Begin { us: micros(seconds) },
+            ["down", seconds] => Decided::Down { from_us: micros(seconds) },
+            ["up", seconds] => Decided::Up { us: micros(seconds) },
+            ["silent", seconds] => Decided::Silent { now_us: micros(seconds) },
+            other => panic!("{other:?}"),
+        };
+        let decision = Decision { number, at_us, what };
+        // As it is after it was stored.
+        Decision::decode(&decision.encode().unwrap(), &columns).unwrap()
+    }
+
+    async fn decide(&mut self, words: &[&str], shown: &mut String) {
+        let number = self.operator.as_absence().unwrap().next_decision();
+        let decision = self.decision(words, number, self.watermark_us);
+        let emitted = self.operator.as_absence().unwrap().decide(decision).unwrap();
+        self.show(emitted, shown).await;
+    }
+
+    fn know_decisions(&mut self, script: &str) {
+        let mut at_us = NO_WATERMARK;
+        let mut decisions = Vec::new();
+        for line in script.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["watermark", seconds] => at_us = micros(seconds),
+                ["expect" | "begin" | "down" | "up" | "silent", ..] => {
+                    let decision = self.decision(&words, decisions.len() as u64, at_us);
+                    decisions.push(decision);
+                }
+                _ => {}
+            }
+        }
+        if !decisions.is_empty() {
+            self.operator.as_absence().unwrap().repeat(decisions);
         }
     }
 
@@ -150,6 +224,15 @@ impl<'a> Session<'a> {
         assert_eq!(fresh.horizon_us(), self.operator.horizon_us());
         self.operator = fresh;
     }
+}
+
+/// Rows with these keys in the column `device`, NULL in all others.
+fn keyed_rows(columns: &SchemaRef, keys: &[&str]) -> RecordBatch {
+    let column = |field: &Arc<arrow::datatypes::Field>| match field.name().as_str() {
+        "device" => cast(&StringArray::from(keys.to_vec()), field.data_type()).unwrap(),
+        _ => arrow::array::new_null_array(field.data_type(), keys.len()),
+    };
+    RecordBatch::try_new(Arc::clone(columns), columns.fields().iter().map(column).collect()).unwrap()
 }
 
 fn value(cell: &str, data_type: &DataType) -> ArrayRef {

@@ -15,7 +15,7 @@ use super::{Emitted, KeyWatermarks, Outcome, PerKeyOperator, Stamp, StampedRows}
 use crate::error::Result;
 use crate::keyed::KeyedRows;
 use crate::ordered::{BATCH_ROWS, Ended, WindowSlots};
-use crate::query::evaluate_rows;
+use crate::query::evaluate_output;
 use crate::window::{Assigner, Assignment};
 
 /// Pairs of a row and a window that are aggregated at once.
@@ -267,7 +267,7 @@ impl Window {
 
 impl PerKeyOperator for AlignedWindows {
     fn update(&mut self, rows: &StampedRows<'_>) -> Result<Outcome> {
-        let (evaluated, row_of, failed) = evaluate_rows(rows.output, |rows| self.slots.evaluate_rows(rows))?;
+        let (evaluated, row_of, failed) = evaluate_output(rows.output, |rows| self.slots.evaluate_rows(rows))?;
         let groups = self.slots.numbers(&evaluated, row_of.len())?;
         self.grow(&groups, rows.stamps.iter().map(|stamp| stamp.key));
         let mut outcome = Outcome { failed, ..Outcome::default() };

@@ -30,7 +30,8 @@ pub(crate) fn in_order(shape: &OrderedShape, stage: &Stage) -> Result<Box<dyn Pe
             }
         },
         Kind::Over(over) => Box::new(OverByKey::try_new(over, schema)?),
-        // The checker refuses it before.
+        // The checker refuses joins before; absence goes by one watermark and is run by it.
+        Kind::Absence(_) => return Ok(not_impl_err!("absence by the watermark of each key")?),
         Kind::Join(_) | Kind::AsOfJoin(_) => return Ok(not_impl_err!("a join of streams with watermarks by key")?),
     };
     Ok(Box::new(InOrder::new(without_row(&stage.schema()), operator)))

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::RecordBatch;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::util::display::FormatOptions;
 use thermocline_log::{Commit, Stream};
 
-use super::reader::in_row_order;
 use crate::alert::AlertOperator;
 use crate::error::Result;
-use crate::stage::Stage;
 
 const EXACT: CastOptions<'static> = CastOptions { safe: false, format_options: FormatOptions::new() };
 
@@ -57,18 +55,4 @@ impl Emitter {
             }
         }
     }
-}
-
-/// What a stage of [`Stage::over_placeholder_rows`] makes of rows, in their order and without their index.
-pub(super) async fn run_rows(stage: &mut Stage, rows: &RecordBatch) -> Result<RecordBatch> {
-    let count = rows.num_rows();
-    let column = |i: usize| -> ArrayRef {
-        match i < rows.num_columns() {
-            true => Arc::clone(rows.column(i)),
-            false => Arc::new(UInt32Array::from_iter_values(0..count as u32)),
-        }
-    };
-    // A join gives its rows in another order.
-    let rows = in_row_order(stage.run(count, column).await?)?;
-    Ok(rows.project(&(0..rows.num_columns() - 1).collect::<Vec<_>>())?)
 }

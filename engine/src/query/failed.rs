@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use datafusion::error::DataFusionError;
@@ -21,11 +21,19 @@ pub(crate) fn failed_stream_name(query: &str) -> String {
     format!("failed.{query}")
 }
 
-/// Columns of a failed stream: those of the stream that the query reads (all nullable), and why the row failed.
+/// Why a row failed.
+pub(super) const FAILED_REASON: &str = "failed_reason";
+
+/// A row that the query made itself, as JSON; the stream's columns are NULL then.
+pub(super) const FAILED_RESULT: &str = "failed_result";
+
+/// Columns of a failed stream: those of the stream that the query reads (all nullable), why the row failed, and the row
+/// itself where the query made it.
 pub(crate) fn failed_schema(stream: &Schema) -> SchemaRef {
     let own = stream.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
-    let reason = Arc::new(Field::new("failed_reason", DataType::Utf8, false));
-    Arc::new(Schema::new(own.chain([reason]).collect::<Vec<_>>()))
+    let reason = Arc::new(Field::new(FAILED_REASON, DataType::Utf8, false));
+    let result = Arc::new(Field::new(FAILED_RESULT, DataType::Utf8, true));
+    Arc::new(Schema::new(own.chain([reason, result]).collect::<Vec<_>>()))
 }
 
 /// A failed row as the index of its row in the batch.
@@ -54,7 +62,8 @@ impl FailedRow {
 pub(crate) fn failed_rows(log: &Log, stream: &Stream, failed: &[FailedOffset]) -> Result<RecordBatch> {
     let own = rows_at(log, stream, failed.iter().map(|row| (row.partition, row.offset)))?;
     let reasons: ArrayRef = Arc::new(StringArray::from_iter_values(failed.iter().map(|row| &row.reason)));
-    let columns = own.columns().iter().cloned().chain([reasons]).collect();
+    let results = new_null_array(&DataType::Utf8, failed.len());
+    let columns = own.columns().iter().cloned().chain([reasons, results]).collect();
     Ok(RecordBatch::try_new(failed_schema(stream.schema()), columns)?)
 }
 
@@ -72,12 +81,11 @@ pub(crate) async fn run_stage(
             Err(error) => halves.fail(range, error)?,
         }
     }
-    let failed = halves.failed.into_iter().map(|(row, reason)| FailedRow { row: row as u32, reason });
     let output = match outputs.len() {
         1 => outputs.remove(0),
         _ => concat_batches(&stage.schema(), &outputs)?,
     };
-    Ok((output, failed.collect()))
+    Ok((output, halves.into_failed()))
 }
 
 /// Evaluates an aggregate's expressions over a stage's output, whose last column is the index of the input row. Gives
@@ -87,11 +95,11 @@ pub(crate) fn evaluate(
     output: &RecordBatch,
 ) -> Result<(KeyedRows, UInt32Array, Vec<FailedRow>)> {
     let evaluate = |rows: &RecordBatch| aggregate.evaluate(rows);
-    evaluate_rows(output, evaluate)
+    evaluate_output(output, evaluate)
 }
 
 /// The same of anything that is evaluated.
-pub(crate) fn evaluate_rows<T>(
+pub(crate) fn evaluate_output<T>(
     output: &RecordBatch,
     evaluate: impl Fn(&RecordBatch) -> Result<T, DataFusionError>,
 ) -> Result<(T, UInt32Array, Vec<FailedRow>)> {
@@ -117,22 +125,22 @@ pub(crate) fn evaluate_rows<T>(
 }
 
 /// Ranges of rows that are still to be tried, the first one last.
-struct Halves {
+pub(super) struct Halves {
     waiting: Vec<Range<usize>>,
     failed: Vec<(usize, String)>,
 }
 
 impl Halves {
-    fn of(rows: usize) -> Self {
+    pub(super) fn of(rows: usize) -> Self {
         Self { waiting: std::iter::once(0..rows).collect(), failed: Vec::new() }
     }
 
-    fn next(&mut self) -> Option<Range<usize>> {
+    pub(super) fn next(&mut self) -> Option<Range<usize>> {
         self.waiting.pop()
     }
 
     /// Takes note that a range failed: it is tried by halves; a single row has failed.
-    fn fail(&mut self, range: Range<usize>, error: DataFusionError) -> Result<()> {
+    pub(super) fn fail(&mut self, range: Range<usize>, error: DataFusionError) -> Result<()> {
         if !is_of_a_row(&error) || range.is_empty() {
             return Err(error.into());
         }
@@ -144,6 +152,21 @@ impl Halves {
         self.waiting.push(middle..range.end);
         self.waiting.push(range.start..middle);
         Ok(())
+    }
+
+    /// Takes note that a range failed which cannot be tried by halves.
+    pub(super) fn fail_all(&mut self, range: Range<usize>, error: DataFusionError) -> Result<()> {
+        if !is_of_a_row(&error) || range.is_empty() {
+            return Err(error.into());
+        }
+        let reason = error.strip_backtrace();
+        self.failed.extend(range.map(|row| (row, reason.clone())));
+        Ok(())
+    }
+
+    /// The rows that have failed, in their order.
+    pub(super) fn into_failed(self) -> Vec<FailedRow> {
+        self.failed.into_iter().map(|(row, reason)| FailedRow { row: row as u32, reason }).collect()
     }
 }
 

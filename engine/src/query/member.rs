@@ -1,11 +1,10 @@
 //! One of the queries that share panes: where its part of a window's result goes, and what the log keeps of it.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
 use thermocline_log::{Commit, Log, Stream};
 
 use super::failed::{FailedOffset, failed_rows};
+use super::failed_results::{FailedResults, run_results};
 use super::progress::{Ledger, Progress};
 use super::{Counters, Emitter};
 use crate::error::Result;
@@ -23,6 +22,7 @@ pub(crate) struct Member {
     pub(crate) output: Stage,
     pub(crate) emitter: Emitter,
     pub(crate) failed: Stream,
+    pub(crate) failed_results: FailedResults,
     pub(crate) counters: Counters,
 }
 
@@ -50,13 +50,22 @@ impl Member {
         Ledger::new(&self.name)
     }
 
-    /// Emits its part of a window's result; returns how many rows or events that made.
+    /// Emits its part of a window's result.
     pub(super) async fn emit(&mut self, rows: &RecordBatch, is_correction: bool, commit: &mut Commit) -> Result<()> {
-        let rows = self.output.run(rows.num_rows(), |i| Arc::clone(rows.column(self.columns[i]))).await?;
+        let rows = self.failed_results.run(&mut self.output, &rows.project(&self.columns)?, commit).await?;
         let emitted = match is_correction {
             true => self.emitter.correct(&rows, commit)?,
             false => self.emitter.emit(&rows, commit)?,
         };
+        self.counters.add_out(emitted as u64);
+        Ok(())
+    }
+
+    /// Emits its part of a result that is looked at before it is complete. What fails here fails again when the window's last
+    /// result is emitted, and is kept then.
+    pub(super) async fn emit_early(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<()> {
+        let (rows, _) = run_results(&mut self.output, &rows.project(&self.columns)?).await?;
+        let emitted = self.emitter.emit(&rows, commit)?;
         self.counters.add_out(emitted as u64);
         Ok(())
     }

@@ -4,6 +4,7 @@
 mod committing;
 mod emit;
 mod failed;
+mod failed_results;
 mod member;
 mod ordered;
 mod ordered_partition;
@@ -27,7 +28,8 @@ use tokio::sync::watch;
 use crate::error::Result;
 
 pub(crate) use emit::Emitter;
-pub(crate) use failed::{FailedRow, evaluate_rows, failed_schema, failed_stream_name};
+pub(crate) use failed::{FailedRow, evaluate_output, failed_schema, failed_stream_name};
+pub(crate) use failed_results::{FailedResults, evaluate_rows};
 pub(crate) use member::{Member, ResumePoint};
 pub(crate) use ordered::{InputStreams, OrderedQuery, OrderedSettings, compile_inputs};
 pub(crate) use ordered_partition::without_row;

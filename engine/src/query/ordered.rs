@@ -6,6 +6,8 @@
 //! Recovery: the query starts at its last snapshot and reads again up to where the committed progress had read; what the
 //! operator emits up to the watermark of that progress was emitted.
 
+mod absence;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +20,8 @@ use thermocline_sql::{EventTime, OrderedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::emit::run_rows;
 use super::failed::failed_rows;
+use super::failed_results::FailedResults;
 use super::ordered_partition::{OrderedPartition, OrderedStep, PartitionSource};
 use super::progress::{Ledger, Progress};
 use super::{
@@ -78,8 +80,11 @@ pub(crate) struct OrderedQuery {
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
     counters: Counters,
+    failed_results: FailedResults,
     snapshot_rows: u64,
     rows_to_snapshot: u64,
+    /// Where the query watches for silence.
+    watch: Option<absence::Watch>,
 }
 
 /// One input with its partitions.
@@ -176,6 +181,7 @@ impl OrderedQuery {
         }
         let progress = ledger.progress(log)?;
         let snapshot_rows = snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
+        let failed_results = FailedResults::below(&shape.output, &opened[0].failed, &counters);
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
@@ -187,14 +193,18 @@ impl OrderedQuery {
             commit,
             tables,
             clock,
+            failed_results,
             counters,
             snapshot_rows,
             rows_to_snapshot: snapshot_rows,
+            watch: None,
         };
+        query.open_watch(shape, is_changed, progress.is_some()).await?;
         if let Some(progress) = progress {
             query.replay(progress, reads_the_same).await?;
         }
         if is_changed {
+            query.doubt_watch();
             // Before a snapshot of the new text can stand under the name of one of the old.
             let (_nobody_stops_it, mut control) = watch::channel(Control::Run);
             let _stored = query.store(&mut control).await?;
@@ -210,15 +220,17 @@ impl OrderedQuery {
                 return self.store(&mut control).await.map(|_| ());
             }
             self.tables.refresh().await;
-            let read = self.step(None).await?;
+            let read = self.step(self.catch_up().as_deref(), false).await?;
             self.decide_idle();
+            self.begin_watch().await?;
             self.advance(self.combined_us(), true).await?;
+            let has_more = self.judge_silence(read).await?;
             self.snapshot_when_due(read)?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
             self.measure();
-            if read > 0 {
+            if read > 0 || has_more {
                 continue;
             }
             if wanted == Control::Finish {
@@ -235,7 +247,7 @@ impl OrderedQuery {
             progress.next_offsets = self.partitions().map(|p| p.next_offset() + p.lag(&self.log)).collect();
         }
         loop {
-            let read = self.step(Some(&progress.next_offsets)).await?;
+            let read = self.step(Some(&progress.next_offsets), true).await?;
             self.advance(self.combined_us().min(progress.closed_us), false).await?;
             if read == 0 {
                 break;
@@ -269,9 +281,9 @@ impl OrderedQuery {
     }
 
     /// Every partition takes some rows; returns how many in all. `until`: an offset for each partition of each input.
-    async fn step(&mut self, until: Option<&[u64]>) -> Result<u64> {
+    async fn step(&mut self, until: Option<&[u64]>, is_replay: bool) -> Result<u64> {
         // What is read again is bounded by the snapshot.
-        let pause = if until.is_none() { self.pause() } else { None };
+        let pause = if is_replay { None } else { self.pause() };
         let is_paused = |partition: &OrderedPartition| {
             pause.is_some_and(|(ahead_us, rows)| partition.watermark_us() >= ahead_us && partition.waiting() >= rows)
         };
@@ -309,7 +321,7 @@ impl OrderedQuery {
         }
         match failed {
             Some(error) => Err(error),
-            None => self.take_steps(steps, until.is_some()),
+            None => self.take_steps(steps, is_replay),
         }
     }
 
@@ -359,7 +371,11 @@ impl OrderedQuery {
         }
         let emitted = self.operator.advance(watermark_us)?;
         self.watermark_us = watermark_us;
+        let failed = self.operator.take_failed();
         if emit {
+            for (rows, failed) in failed {
+                self.failed_results.keep(&rows, &failed, &mut self.commit)?;
+            }
             self.emit(emitted).await?;
         }
         Ok(())
@@ -368,7 +384,7 @@ impl OrderedQuery {
     async fn emit(&mut self, batches: Vec<RecordBatch>) -> Result<()> {
         let mut emitted = 0;
         for rows in batches {
-            let rows = run_rows(&mut self.output, &rows).await?;
+            let rows = self.failed_results.run_rows(&mut self.output, &rows, &mut self.commit).await?;
             emitted += self.emitter.emit(&rows, &mut self.commit)?;
         }
         self.counters.add_out(emitted as u64);
@@ -453,6 +469,7 @@ impl OrderedQuery {
             remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &earlier);
         }
         ledger.store_snapshot(0, &file, &mut self.commit);
+        ledger.forget_absences(&self.log, &mut self.commit);
         for input in &self.inputs {
             for partition in input.partitions() {
                 let (number, offset) = (partition.partition(), partition.next_offset());
@@ -478,11 +495,12 @@ impl OrderedQuery {
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
     async fn wait(&mut self, control: &mut watch::Receiver<Control>) {
         let now = self.clock.elapsed();
+        let look = self.next_look();
         let idle_at = self.inputs.iter().filter_map(|input| {
             let timeout = input.idle_timeout?;
             input.active.iter().map(|active| *active + timeout).filter(|at| *at > now).min()
         });
-        let timeout = idle_at.min().map(|at| at - now);
+        let timeout = idle_at.min().map(|at| at - now).into_iter().chain(look).min();
         let partitions = self.inputs.iter_mut().flat_map(Input::partitions_mut);
         let rows = select_all(partitions.map(|partition| partition.wait().boxed()));
         tokio::select! {

@@ -29,6 +29,8 @@ pub(crate) struct OrderedPartition {
     time_column: usize,
     watermark: Watermark,
     next_offset: u64,
+    /// Event time of the first row that was read.
+    first_us: Option<i64>,
     /// Decisions of an earlier life that are still ahead.
     decisions: VecDeque<Decision>,
     /// Rows that wait for the combined watermark, in offset order.
@@ -68,7 +70,18 @@ impl OrderedPartition {
         let mut watermark = Watermark::new(delay_us);
         watermark.advance_to(watermark_us);
         let decisions = decisions.into_iter().filter(|d| d.offset >= next_offset).collect();
-        Ok(Self { stream: stream.id(), partition, reader, stage, time_column, watermark, next_offset, decisions, runs })
+        Ok(Self {
+            stream: stream.id(),
+            partition,
+            reader,
+            stage,
+            time_column,
+            watermark,
+            next_offset,
+            first_us: None,
+            decisions,
+            runs,
+        })
     }
 
     /// Where it stands.
@@ -93,6 +106,16 @@ impl OrderedPartition {
     /// How far event time has got.
     pub(crate) fn watermark_us(&self) -> i64 {
         self.watermark.current_us()
+    }
+
+    /// Event time of the first row that was read since it was opened.
+    pub(crate) fn first_us(&self) -> Option<i64> {
+        self.first_us
+    }
+
+    /// The next row that is read is the first.
+    pub(crate) fn forget_first(&mut self) {
+        self.first_us = None;
     }
 
     /// Columns of the rows that wait.
@@ -170,6 +193,7 @@ impl OrderedPartition {
     /// Keeps the rows that are not late.
     fn take(&mut self, rows: &StageRows) -> Result<Vec<LateOffset>> {
         let times = self.reader.column(&rows.input, self.time_column).as_primitive::<TimestampMicrosecondType>();
+        self.first_us = self.first_us.or_else(|| times.iter().flatten().next());
         let watermarks = self.watermark.observe(times);
         let (kept, times_us, late) = sift(times, &watermarks, rows.row_of());
         let mut output = rows.rows();

@@ -8,14 +8,15 @@
 
 use std::sync::Arc;
 
+use datafusion::logical_expr::LogicalPlan;
 use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
-use thermocline_sql::{EventTime, OrderedShape, QueryShape, WindowedShape};
+use thermocline_sql::{EventTime, OrderedOperator, OrderedShape, QueryShape, WindowedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::emit::run_rows;
 use super::failed::{FailedOffset, failed_rows};
+use super::failed_results::FailedResults;
 use super::per_key_partition::{PerKeyPartition, PerKeySource, PerKeyStep, key_schema};
 use super::progress::{Ledger, Progress};
 use super::{
@@ -70,6 +71,7 @@ pub(crate) struct PerKeyQuery {
     stream: Stream,
     late: Stream,
     failed: Stream,
+    failed_results: FailedResults,
     partitions: Vec<Option<PerKeyPartition>>,
     /// Rows of each partition that make it due for a snapshot.
     snapshot_at: Vec<u64>,
@@ -83,11 +85,13 @@ pub(crate) struct PerKeyQuery {
 }
 
 impl<'a> PerKeyShape<'a> {
-    /// The same of a query over a stream with watermarks by key.
+    /// The same of a query over a stream with watermarks by key; `None` where it goes by the watermark of all keys: rows by
+    /// themselves know none, and silence is told by how far the others have got.
     pub(crate) fn of(shape: &'a QueryShape, lateness: Lateness) -> Option<Self> {
         match shape {
             QueryShape::Stateless { .. } => None,
             QueryShape::Windowed(shape) => Some(Self::Windowed { shape, lateness }),
+            QueryShape::Ordered(shape) if matches!(shape.operator, OrderedOperator::Absence(_)) => None,
             QueryShape::Ordered(shape) => Some(Self::Ordered(shape)),
         }
     }
@@ -112,11 +116,14 @@ impl<'a> PerKeyShape<'a> {
 
     /// What runs over the rows that the operator emits.
     pub(crate) async fn output(self, tables: &Arc<Tables>) -> Result<Stage> {
-        let plan = match self {
+        Ok(Stage::over_placeholder_rows(self.output_plan(), Arc::clone(tables)).await?)
+    }
+
+    fn output_plan(self) -> &'a LogicalPlan {
+        match self {
             Self::Windowed { shape, .. } => &shape.output,
             Self::Ordered(shape) => &shape.output,
-        };
-        Ok(Stage::over_placeholder_rows(plan, Arc::clone(tables)).await?)
+        }
     }
 
     /// Compiles all parts and runs nothing.
@@ -179,6 +186,7 @@ impl PerKeyQuery {
             ledger,
             commit,
             tables,
+            failed_results: FailedResults::below(shape.output_plan(), &failed, &settings.counters),
             counters: settings.counters,
             stream,
             late,
@@ -299,7 +307,7 @@ impl PerKeyQuery {
     async fn emit(&mut self, emitted: Vec<Emitted>) -> Result<()> {
         let mut count = 0;
         for Emitted { rows, is_correction } in emitted {
-            let rows = run_rows(&mut self.output, &rows).await?;
+            let rows = self.failed_results.run_rows(&mut self.output, &rows, &mut self.commit).await?;
             count += match is_correction {
                 true => self.emitter.correct(&rows, &mut self.commit)?,
                 false => self.emitter.emit(&rows, &mut self.commit)?,

@@ -7,13 +7,16 @@
 //! | `query/<name>/text` | the query the state belongs to |
 //! | `query/<name>/progress` | what was emitted: up to which window, up to which offsets |
 //! | `query/<name>/snapshot/<partition>` | name of the snapshot file |
+//! | `query/<name>/absence/<number>` | what a query that watches for silence decided, with the clock or a table |
 //! | `query/<name>/decision/<partition>/<offset>` | the watermark that was decided before the row of that offset |
 //! | `query/<name>/finish/<partition>/<offset>` | before the row of that offset every key's windows were closed |
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use thermocline_log::{Commit, Log, Stream};
 
 use crate::error::{Error, Result};
+use crate::ordered::Decision as Absent;
 use crate::window::Position;
 
 /// What a query has emitted.
@@ -123,6 +126,30 @@ impl Ledger {
 
     pub(crate) fn store_snapshot(&self, partition: u32, file: &str, commit: &mut Commit) {
         commit.put(self.name(&format!("snapshot/{partition}")), file);
+    }
+
+    fn absence_prefix(&self) -> String {
+        self.name("absence/")
+    }
+
+    /// What a query that watches for silence has decided since its snapshot.
+    pub(crate) fn absences(&self, log: &Log, columns: &SchemaRef) -> Result<Vec<Absent>> {
+        let decode = |(name, value): (String, Vec<u8>)| {
+            Absent::decode(&value, columns).map_err(|(expected, found)| Error::State { name, expected, found })
+        };
+        log.values(&self.absence_prefix()).into_iter().map(decode).collect()
+    }
+
+    pub(crate) fn store_absence(&self, decision: &Absent, commit: &mut Commit) -> Result<()> {
+        commit.put(format!("{}{:020}", self.absence_prefix(), decision.number), decision.encode()?);
+        Ok(())
+    }
+
+    /// Forgets all that is stored: a snapshot contains it.
+    pub(crate) fn forget_absences(&self, log: &Log, commit: &mut Commit) {
+        for (name, _) in log.values(&self.absence_prefix()) {
+            commit.delete(name);
+        }
     }
 
     fn decision_prefix(&self, partition: u32) -> String {

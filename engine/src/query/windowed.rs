@@ -363,7 +363,7 @@ impl WindowedQuery {
         let changed = self.operator.changed(&mut windows)?;
         for rows in &changed {
             for member in &mut self.members {
-                member.emit(rows, false, &mut self.commit).await?;
+                member.emit_early(rows, &mut self.commit).await?;
             }
         }
         if !changed.is_empty() {

@@ -12,7 +12,7 @@ use sqlparser::ast::Expr;
 
 use super::query::names;
 use super::{Checker, NameKind};
-use crate::ast::{Clause, CreateAlert, Kind, Statement};
+use crate::ast::{Clause, CreateAlert, Kind, Raise, Statement};
 use crate::blame;
 use crate::catalog::Catalog;
 use crate::codes;
@@ -21,8 +21,9 @@ use crate::inspect::inspect;
 use crate::lineage::{self, Origin};
 use crate::nodes::{WINDOW_COLUMNS, timestamp_type};
 use crate::parse::normalized;
-use crate::pipeline::AlertDef;
+use crate::pipeline::{AlertConditions, AlertDef, AlertRule, Emit};
 use crate::plan_error;
+use crate::shape::QueryShape;
 use crate::suggest;
 use crate::types::{is_text, sql_name};
 use crate::units;
@@ -41,27 +42,45 @@ impl Checker {
     fn alert(&mut self, statement: &Statement, alert: &CreateAlert) {
         let before = self.errors();
         self.alert_sink(statement, alert);
-        let hold_us = alert.hold.as_ref().map_or(0, |hold| self.hold(statement, hold));
+        if let Raise::When { hold: Some(hold), .. } = &alert.raise {
+            self.hold(statement, hold);
+        }
         let Some(plan) = self.plan(statement, &alert.query) else { return };
         if !self.distinct_columns(statement, &alert.query, &plan) {
             return;
         }
         let key = self.alert_key(statement, alert, &plan);
-        let time = self.alert_time(statement, alert, &plan);
-        let raise = self.condition(statement, &alert.raise, &plan);
-        let clear = alert.clear.as_ref().map(|clause| self.condition(statement, clause, &plan));
-        let severity = alert.severity.as_ref().map(|clause| self.text(statement, clause, &plan));
-        let summary = alert.summary.as_ref().map(|clause| self.text(statement, clause, &plan));
-        let shape = self.shape(statement, &alert.query, &plan);
-        if let Some(shape) = &shape {
-            self.alert_has_the_watermark_key(statement, alert, shape, &plan, &key);
-        }
-        let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
-        let (Some(shape), Some(emit), Some(raise), Some(time), true) =
-            (shape, emit, raise, time, self.errors() == before)
-        else {
-            return;
+        let raised = match &alert.raise {
+            Raise::When { condition, hold } => {
+                let time = self.alert_time(statement, alert, &plan);
+                let raise = self.condition(statement, condition, &plan);
+                let hold_us = hold.as_ref().and_then(|hold| units::interval_us(&hold.expr).ok()).unwrap_or(0);
+                time.zip(raise).map(|(time, raise)| (time, raise, hold_us))
+            }
+            Raise::NoData(_) => None,
         };
+        let clear = alert.clear.as_ref().and_then(|clause| self.condition(statement, clause, &plan));
+        let severity = alert.severity.as_ref().and_then(|clause| self.text(statement, clause, &plan));
+        let summary = alert.summary.as_ref().and_then(|clause| self.text(statement, clause, &plan));
+        let (shape, emit, rule) = match &alert.raise {
+            Raise::When { .. } => {
+                let shape = self.shape(statement, &alert.query, &plan);
+                if let Some(shape) = &shape {
+                    self.alert_has_the_watermark_key(statement, alert, shape, &plan, &key);
+                }
+                let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
+                let (Some(shape), Some(emit), Some((time, raise, hold_us))) = (shape, emit, raised) else { return };
+                (shape, emit, AlertRule::When(Box::new(AlertConditions { time, raise, hold_us, clear })))
+            }
+            Raise::NoData(no_data) => {
+                let shape = self.absence(statement, alert, no_data, &plan, &key, clear);
+                let Some(shape) = shape else { return };
+                (QueryShape::Ordered(Box::new(shape)), Emit::default(), AlertRule::NoData)
+            }
+        };
+        if self.errors() > before {
+            return;
+        }
         let name = normalized(&alert.name);
         let definition = AlertDef {
             name: name.clone(),
@@ -70,12 +89,9 @@ impl Checker {
             shape,
             emit,
             key,
-            time,
-            raise,
-            hold_us,
-            clear: clear.flatten(),
-            severity: severity.flatten(),
-            summary: summary.flatten(),
+            rule,
+            severity,
+            summary,
             span: statement.span(alert.name.span),
             sql: statement.sql.clone(),
         };
@@ -100,14 +116,13 @@ impl Checker {
         }
     }
 
-    fn hold(&mut self, statement: &Statement, hold: &Clause) -> i64 {
+    fn hold(&mut self, statement: &Statement, hold: &Clause) {
         let (message, hint) = match units::interval_us(&hold.expr) {
-            Ok(us) if us >= 0 => return us,
+            Ok(us) if us >= 0 => return,
             Ok(_) => ("FOR cannot be negative", "write it like INTERVAL '30 seconds'"),
             Err(error) => ("FOR takes a fixed interval", error.hint()),
         };
         self.found.push(Diagnostic::error(codes::ALERT_HOLD, statement.span(hold.at), message).hint(hint));
-        0
     }
 
     fn alert_key(&mut self, statement: &Statement, alert: &CreateAlert, plan: &LogicalPlan) -> Vec<usize> {

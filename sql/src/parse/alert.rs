@@ -1,8 +1,10 @@
 //! `CREATE ALERT`
 
+use sqlparser::tokenizer::Token;
+
 use super::query::body;
 use super::{Parsed, Words};
-use crate::ast::{Clause, CreateAlert};
+use crate::ast::{Body, Clause, CreateAlert, EmitClauses, NoData, Raise};
 use crate::codes;
 
 /// The clauses between the name and `AS`, in any order.
@@ -10,8 +12,7 @@ use crate::codes;
 struct Clauses {
     sink: Option<sqlparser::ast::Ident>,
     key: Option<Vec<sqlparser::ast::Ident>>,
-    raise: Option<Clause>,
-    hold: Option<Clause>,
+    raise: Option<Raise>,
     clear: Option<Clause>,
     severity: Option<Clause>,
     summary: Option<Clause>,
@@ -24,7 +25,7 @@ pub(super) fn create_alert(words: &mut Words<'_>) -> Parsed<CreateAlert> {
     while !words.take("AS") {
         clause(words, &mut clauses)?;
     }
-    let Clauses { sink, key, raise, hold, clear, severity, summary } = clauses;
+    let Clauses { sink, key, raise, clear, severity, summary } = clauses;
     let missing = |what: &str, hint: &str| {
         let message = format!("the alert \"{}\" has no {what}", name.value);
         words.diagnostic(codes::CLAUSE, name.span, message).hint(hint.to_owned())
@@ -33,7 +34,7 @@ pub(super) fn create_alert(words: &mut Words<'_>) -> Parsed<CreateAlert> {
     let raise = raise.ok_or_else(|| missing("condition", "add RAISE WHEN and a condition"))?;
     let key = key.unwrap_or_default();
     let query = body(words)?;
-    Ok(CreateAlert { name, sink, key, raise, hold, clear, severity, summary, query })
+    Ok(CreateAlert { name, sink, key, raise, clear, severity, summary, query })
 }
 
 fn clause(words: &mut Words<'_>, clauses: &mut Clauses) -> Parsed<()> {
@@ -68,20 +69,45 @@ fn clause(words: &mut Words<'_>, clauses: &mut Clauses) -> Parsed<()> {
     Ok(())
 }
 
-/// `RAISE WHEN condition [FOR INTERVAL '…']`
+/// `RAISE WHEN condition [FOR INTERVAL '…']`, or `RAISE WHEN NO DATA FOR …`
 fn raise(words: &mut Words<'_>, clauses: &mut Clauses) -> Parsed<()> {
     words.take("RAISE");
     words.expect("WHEN")?;
-    if words.is_all(&["NO", "DATA", "FOR"]) {
-        let start = words.start();
-        words.take_all(&["NO", "DATA", "FOR"]);
-        words.clause()?;
-        let message = "RAISE WHEN NO DATA FOR is not supported yet";
-        return Err(words.diagnostic(codes::SOON_NO_DATA, words.since(start), message).into());
-    }
-    clauses.raise = Some(words.clause()?);
-    if words.take("FOR") {
-        clauses.hold = Some(words.clause()?);
-    }
+    clauses.raise = Some(if words.take_all(&["NO", "DATA", "FOR"]) {
+        Raise::NoData(Box::new(no_data(words)?))
+    } else {
+        let condition = Box::new(words.clause()?);
+        let hold = if words.take("FOR") { Some(Box::new(words.clause()?)) } else { None };
+        Raise::When { condition, hold }
+    });
     Ok(())
+}
+
+/// After `NO DATA FOR`.
+fn no_data(words: &mut Words<'_>) -> Parsed<NoData> {
+    let mut no_data = NoData { interval: words.clause()?, expecting: None, forget: None };
+    loop {
+        if words.is("EXPECTING") {
+            words.once(&no_data.expecting, "EXPECTING")?;
+            words.take("EXPECTING");
+            no_data.expecting = Some(expected(words)?);
+        } else if words.is_all(&["FORGET", "AFTER"]) {
+            words.once(&no_data.forget, "FORGET AFTER")?;
+            words.take_all(&["FORGET", "AFTER"]);
+            no_data.forget = Some(words.clause()?);
+        } else {
+            return Ok(no_data);
+        }
+    }
+}
+
+/// `(query)`
+fn expected(words: &mut Words<'_>) -> Parsed<Body> {
+    words.expect_token(&Token::LParen, "and a query over reference tables")?;
+    let start = words.start();
+    let query = words.parser.parse_query()?;
+    words.bounded(&query, start)?;
+    let at = words.since(start);
+    words.expect_token(&Token::RParen, "after the query")?;
+    Ok(Body { query, at, emit: EmitClauses::default() })
 }
