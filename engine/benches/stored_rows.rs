@@ -238,6 +238,7 @@ async fn continuous(log: &Log, query: &Query, copies: usize, run: &str) -> (f64,
         clock: Arc::new(MonotonicClock::default()),
         deployment: "bench".into(),
         checkpoint_rows: None,
+        memory_limit_bytes: None,
     };
     let before = Instant::now();
     let mut engine = Engine::start(settings).await.unwrap();

@@ -127,6 +127,13 @@ impl AlertOperator {
         Ok(operator)
     }
 
+    /// Bytes of the instances that are not idle.
+    pub(crate) fn bytes(&self) -> usize {
+        // Their names have one length.
+        let name = self.instances.keys().next().map_or(0, String::len);
+        self.instances.capacity() * size_of::<(String, Instance)>() + self.instances.len() * name
+    }
+
     /// Takes the query's next rows; adds the events they make and the states they change to the commit. Returns the
     /// number of events.
     pub(crate) fn update(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
 use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
+use crate::memory::{MemoryBudget, adhoc_runtime, default_memory_limit};
 use crate::order::in_flow_order;
 use crate::query::{
     Control, Counters, Emitter, InputStreams, OrderedQuery, OrderedSettings, QueryStatus, StatelessQuery,
@@ -37,6 +39,9 @@ pub struct EngineSettings {
     pub deployment: String,
     /// Rows of a partition between checkpoints; the default when `None`.
     pub checkpoint_rows: Option<u64>,
+    /// Bytes that the queries may hold, three quarters for the state of continuous ones, a quarter for ad-hoc ones; half of
+    /// what the machine or its container has when `None`.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// The running queries of a pipeline.
@@ -45,6 +50,7 @@ pub struct Engine {
     log: Log,
     pipeline: Pipeline,
     tables: Arc<Tables>,
+    adhoc: Arc<RuntimeEnv>,
     running: Vec<RunningQuery>,
     /// Queries keep cores busy: they have threads of their own, so that doors and sinks answer meanwhile.
     runtime: Option<Runtime>,
@@ -144,22 +150,33 @@ impl Engine {
     /// # Errors
     /// A stream that exists and cannot become what the pipeline says, a table that cannot be read, damage of the log.
     pub async fn start(settings: EngineSettings) -> Result<Self> {
-        let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows } = settings;
+        let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows, memory_limit_bytes } = settings;
+        let limit_bytes = memory_limit_bytes.unwrap_or_else(default_memory_limit);
+        metrics::gauge!("thermocline_memory_limit_bytes").set(limit_bytes as f64);
+        let memory = MemoryBudget::new(limit_bytes);
+        tracing::info!(limit_bytes, state_bytes = memory.limit_bytes(), "memory of queries is limited");
+        let adhoc = adhoc_runtime(&log.dir(), limit_bytes)?;
         let tables = Arc::new(Tables::load(pipeline.tables.values(), Arc::clone(&clock)).await?);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
         // From here on a failure drops an engine, which knows how to end its threads.
-        let mut engine = Self { log, pipeline, tables, running: Vec::new(), runtime: Some(runtime) };
+        let mut engine = Self { log, pipeline, tables, adhoc, running: Vec::new(), runtime: Some(runtime) };
         let mut streams = HashMap::new();
         for definition in engine.pipeline.streams.values() {
             streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
         }
-        let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
+        let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows, memory };
         let mut opened = Vec::new();
         for query in in_flow_order(&ContinuousQuery::all(&engine.pipeline))? {
             if !query.runs_in_sink() {
-                opened.push(opener.open(query).await.map_err(|error| in_query(&query.name(), error))?);
+                let (name, status) = (query.name(), Arc::new(QueryStatus::default()));
+                let query = match opener.open(query, Arc::clone(&status)).await {
+                    // The others have what they need.
+                    Err(error @ Error::Memory { .. }) => Opened::Stopped(error),
+                    opened => opened.map_err(|error| in_query(&name, error))?,
+                };
+                opened.push((name, status, query));
             }
         }
         let runtime = engine.runtime.as_ref().expect("just made");
@@ -204,7 +221,7 @@ impl Engine {
         for stream in self.pipeline.streams.values() {
             event_times.insert(&stream.name, stream.event_time.as_ref().map(|time| time.column));
         }
-        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times)
+        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times, Arc::clone(&self.adhoc))
     }
 
     /// Name and status of every running query, in the order rows flow.
@@ -296,19 +313,21 @@ struct Opener<'a> {
     clock: Arc<dyn Clock>,
     deployment: String,
     checkpoint_rows: Option<u64>,
+    memory: MemoryBudget,
 }
 
 enum Opened {
     Windowed(Box<WindowedQuery>),
     Stateless(Box<StatelessQuery>),
     Ordered(Box<OrderedQuery>),
+    /// It cannot run.
+    Stopped(Error),
 }
 
 impl Opener<'_> {
-    async fn open(&self, query: ContinuousQuery<'_>) -> Result<(String, Arc<QueryStatus>, Opened)> {
+    async fn open(&self, query: ContinuousQuery<'_>, status: Arc<QueryStatus>) -> Result<Opened> {
         let name = query.name();
-        let status = Arc::new(QueryStatus::default());
-        let counters = Counters::new(&name, Arc::clone(&status));
+        let counters = Counters::new(&name, status, self.memory.account(&name));
         let Engine { log, pipeline, tables, .. } = self.engine;
         let mut reads = Vec::new();
         for stream in query.reads() {
@@ -372,7 +391,7 @@ impl Opener<'_> {
                 Opened::Ordered(Box::new(OrderedQuery::open(settings, output, emitter).await?))
             }
         };
-        Ok((name, status, opened))
+        Ok(opened)
     }
 
     /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
@@ -440,11 +459,12 @@ impl Opened {
                 Self::Windowed(query) => query.run(wanted).await,
                 Self::Stateless(query) => query.run(wanted).await,
                 Self::Ordered(query) => query.run(wanted).await,
+                Self::Stopped(error) => Err(error),
             };
             ended.map_err(|error| {
                 let error = in_query(&query, error);
                 tracing::error!(query, %error, "query stopped");
-                reported.fail(&error);
+                reported.fail(&query, &error);
                 error
             })
         });

@@ -54,3 +54,4 @@ pub use crate::shape::{
 pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;
+pub use crate::units::size_bytes;

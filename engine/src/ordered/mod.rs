@@ -35,7 +35,7 @@ use crate::query::without_row;
 use crate::stage::Stage;
 
 pub(crate) use operator::OrderedOperator;
-pub(crate) use reorder::{Run, merge_runs, tidy_runs};
+pub(crate) use reorder::{Run, merge_runs, part_before, tidy_runs};
 pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
 
 /// The operator of a shape, over what these stages make of its inputs.

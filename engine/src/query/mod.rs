@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::memory::{MemoryAccount, OverLimit};
 
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{failed_schema, failed_stream_name};
@@ -101,21 +102,23 @@ impl QueryStatus {
         self.error.lock().clone()
     }
 
-    pub(crate) fn fail(&self, error: &crate::Error) {
+    pub(crate) fn fail(&self, query: &str, error: &Error) {
         *self.error.lock() = Some(error.to_string());
+        metrics::gauge!("thermocline_query_stopped", "query" => query.to_owned()).set(1.0);
     }
 }
 
-/// Counts into the status and the metrics of one query.
-#[derive(Debug, Clone)]
+/// Counts into the status and the metrics of one query, and its state into the memory of all.
+#[derive(Debug)]
 pub(crate) struct Counters {
     query: String,
     status: Arc<QueryStatus>,
+    memory: MemoryAccount,
 }
 
 impl Counters {
-    pub(crate) fn new(query: &str, status: Arc<QueryStatus>) -> Self {
-        Self { query: query.to_owned(), status }
+    pub(crate) fn new(query: &str, status: Arc<QueryStatus>, memory: MemoryAccount) -> Self {
+        Self { query: query.to_owned(), status, memory }
     }
 
     fn add_in(&self, rows: u64) {
@@ -147,9 +150,27 @@ impl Counters {
         metrics::gauge!("thermocline_query_lag_rows", "query" => self.query.clone()).set(rows as f64);
     }
 
-    fn set_state_bytes(&self, bytes: u64) {
+    /// Says what the query holds.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when that is over the limit: the query must stop.
+    fn set_state_bytes(&self, bytes: u64) -> Result<()> {
         self.status.state_bytes.store(bytes, Ordering::Relaxed);
         metrics::gauge!("thermocline_query_state_bytes", "query" => self.query.clone()).set(bytes as f64);
+        self.memory.set(bytes).map_err(|OverLimit { bytes, limit_bytes, others }| Error::Memory {
+            query: self.query.clone(),
+            bytes,
+            limit_bytes,
+            others: if others.is_empty() { others } else { format!(", of which the largest others are {others}") },
+        })
+    }
+}
+
+impl Drop for Counters {
+    /// A query that has ended holds nothing.
+    fn drop(&mut self) {
+        self.status.state_bytes.store(0, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_state_bytes", "query" => self.query.clone()).set(0.0);
     }
 }
 

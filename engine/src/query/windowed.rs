@@ -172,7 +172,7 @@ impl WindowedQuery {
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
-            self.measure();
+            self.measure()?;
             if read > 0 {
                 continue;
             }
@@ -186,6 +186,7 @@ impl WindowedQuery {
     /// Reads again what came after the snapshots, up to where the progress had read.
     async fn replay(&mut self, progress: &Progress) -> Result<()> {
         let settled_us = progress.position().settled_us;
+        let mut before = 0;
         for (partition, until) in self.partitions.iter_mut().flatten().zip(&progress.next_offsets) {
             while partition.next_offset() < *until {
                 let step = partition.step(Some(*until)).await?;
@@ -193,12 +194,14 @@ impl WindowedQuery {
                     break;
                 }
                 partition.windows.forget(settled_us);
+                self.counters.set_state_bytes((before + partition.windows.bytes()) as u64)?;
             }
             partition.windows.forget(settled_us);
             // At a pace of the clock something may not have been emitted; an early result may come twice.
             if !matches!(self.early, Early::Every(_)) {
                 partition.windows.forget_changes()?;
             }
+            before += partition.windows.bytes();
         }
         Ok(())
     }
@@ -420,16 +423,16 @@ impl WindowedQuery {
         }
     }
 
-    fn measure(&self) {
-        let (mut lag, mut bytes, mut position) = (0, 0, 0);
+    fn measure(&self) -> Result<()> {
+        let (mut lag, mut bytes, mut position) = (0, self.emitter.bytes(), 0);
         for task in self.partitions.iter().flatten() {
             lag += task.lag(&self.log);
             bytes += task.windows.bytes();
             position += task.next_offset();
         }
         self.counters.set_lag(lag);
-        self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
+        self.counters.set_state_bytes(bytes as u64)
     }
 }
 

@@ -243,6 +243,8 @@ impl OrderedOperator for Over {
 
     fn bytes(&self) -> usize {
         let partitions: usize = self.partitions.iter().map(Keys::bytes).sum();
-        partitions + self.inputs.bytes() + self.results.bytes() + self.complete.len() * size_of::<(i64, u64, u32)>()
+        let ready: usize = self.ready.iter().map(RecordBatch::get_array_memory_size).sum();
+        let complete = self.complete.capacity() * size_of::<Reverse<(i64, u64, u32)>>();
+        partitions + self.inputs.bytes() + self.results.bytes() + complete + ready
     }
 }
