@@ -6,6 +6,7 @@
 mod alert;
 mod declare;
 mod emit;
+mod metadata;
 mod options;
 mod order;
 mod query;

@@ -299,3 +299,14 @@ fn missing_file() {
       = help: it has to be there when the pipeline starts
     "#);
 }
+
+#[test]
+fn metadata() {
+    insta::assert_snapshot!(found(r"CREATE STREAM a (x INT, at TIMESTAMP NOT NULL METADATA FROM 'timestmap', n TEXT NOT NULL METADATA FROM 'topic',
+  h BIGINT METADATA FROM 'headers', offset BIGINT METADATA, k TEXT METADATA FROM 'key' METADATA FROM 'key');
+CREATE STREAM b (at TIMESTAMP METADATA FROM 'timestamp');
+CREATE STREAM c (x INT, at TIMESTAMP METADATA FROM timestamp);
+CREATE STREAM d (x INT, h INT METADATA FROM 'headers', k TEXT NOT NULL METADATA FROM 'key', o TEXT METADATA FROM 'offset');
+CREATE STREAM good (x INT, topic TEXT METADATA, at TIMESTAMP NOT NULL METADATA FROM 'timestamp', WATERMARK FOR at AS at);
+CREATE TABLE t (x INT, y TEXT METADATA FROM 'key') WITH (location = 't.csv');"), @"");
+}
