@@ -173,3 +173,11 @@ fn a_named_window_is_not_extended() {
       = help: write out its PARTITION BY and ORDER BY
     "#);
 }
+
+#[test]
+fn row_functions() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT device_id, swinging_door(temperature, ts, 1) OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, locf(temperature) IGNORE NULLS OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, rate(temperature, ts + INTERVAL '1 second') OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, had_changed(status) OVER (PARTITION BY device_id ORDER BY ts) AS a, rate(temperature, ts) OVER (ORDER BY ts) AS b FROM readings;"), @"");
+}
