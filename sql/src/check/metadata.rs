@@ -37,7 +37,7 @@ impl Checker {
                 self.no_metadata(statement, from);
                 continue;
             };
-            self.metadata_column(statement, column, schema.field(index).data_type(), *metadata);
+            self.metadata_column(statement, column, schema.field(index).data_type(), (&key, *metadata));
             found.push(MetadataColumn { column: index, metadata: *metadata });
         }
         if let Some(last) = columns.last()
@@ -56,7 +56,13 @@ impl Checker {
         self.found.push(diagnostic.hint(hint));
     }
 
-    fn metadata_column(&mut self, statement: &Statement, column: &ColumnDef, found: &DataType, metadata: Metadata) {
+    fn metadata_column(
+        &mut self,
+        statement: &Statement,
+        column: &ColumnDef,
+        found: &DataType,
+        (key, metadata): (&str, Metadata),
+    ) {
         let (expected, name) = match metadata {
             Metadata::Timestamp => (timestamp_type(), "TIMESTAMP"),
             Metadata::Key | Metadata::Topic | Metadata::Headers => (DataType::Utf8, "TEXT"),
@@ -64,7 +70,7 @@ impl Checker {
         if *found != expected && *found != DataType::Null {
             let message = format!("\"{}\" is {}, and this metadata is {name}", column.name.value, sql_name(found));
             let diagnostic = Diagnostic::error(codes::METADATA, statement.span(column.type_at), message);
-            self.found.push(diagnostic.hint(format!("write {} {name} METADATA FROM '…'", column.name.value)));
+            self.found.push(diagnostic.hint(format!("write {} {name} METADATA FROM '{key}'", column.name.value)));
         }
         if column.not_null && metadata != Metadata::Timestamp {
             let message = format!("\"{}\" is NOT NULL, and not every door knows this of a row", column.name.value);

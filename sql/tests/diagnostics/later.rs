@@ -31,5 +31,12 @@ CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');"), @r#"
 
 #[test]
 fn later_columns() {
-    insta::assert_snapshot!(found(r"CREATE STREAM a (x INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second' PER x);"), @"");
+    insta::assert_snapshot!(found(r"CREATE STREAM a (x INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second' PER x);"), @r#"
+    error[TC0905]: watermarks per key are not supported yet
+     --> p.sql:1:84
+      |
+    1 | CREATE STREAM a (x INT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second' PER x);
+      |                                                                                    ^^^^^
+      = help: without PER, the watermark is kept per partition
+    "#);
 }
