@@ -125,7 +125,7 @@ async fn windows_that_rows_make_hold_what_they_say() {
             "SELECT device, {calls} FROM SESSION(readings, ts, INTERVAL '1 hour') GROUP BY device, window_start, window_end"
         )
     };
-    for calls in ["median(v) AS m", "approx_percentile(v, 0.5) AS p", "rate(v, ts) AS r", "max(note) AS n"] {
+    for calls in ["median(v) AS m", "rate(v, ts) AS r"] {
         assert_honest(&session(calls)).await;
     }
     assert_honest(
