@@ -7,6 +7,7 @@ use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, TableScanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -15,6 +16,7 @@ use thermocline_sql::EventTimes;
 
 use crate::error::{Error, Result};
 use crate::log_table::LogTable;
+use crate::memory::{adhoc_runtime, count_held_rows};
 use crate::session::query_context;
 use crate::tables::Tables;
 
@@ -25,13 +27,17 @@ pub struct AdHoc {
     tables: Option<Arc<Tables>>,
     views: Arc<Vec<(String, LogicalPlan)>>,
     event_times: EventTimes,
+    runtime: Arc<RuntimeEnv>,
 }
 
 impl AdHoc {
-    /// Over the streams of a log alone.
-    #[must_use]
-    pub fn over_log(log: Log) -> Self {
-        Self { log, tables: None, views: Arc::default(), event_times: EventTimes::default() }
+    /// Over the streams of a log alone, that nobody else uses; a quarter of the limit is theirs, as within an engine.
+    ///
+    /// # Errors
+    /// The directory for rows that do not fit into memory cannot be made.
+    pub fn over_log(log: Log, memory_limit_bytes: u64) -> Result<Self> {
+        let runtime = adhoc_runtime(&log.dir(), memory_limit_bytes)?;
+        Ok(Self { log, tables: None, views: Arc::default(), event_times: EventTimes::default(), runtime })
     }
 
     pub(crate) fn new(
@@ -39,20 +45,21 @@ impl AdHoc {
         tables: Arc<Tables>,
         views: Vec<(String, LogicalPlan)>,
         event_times: EventTimes,
+        runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        Self { log, tables: Some(tables), views: Arc::new(views), event_times }
+        Self { log, tables: Some(tables), views: Arc::new(views), event_times, runtime }
     }
 
     /// Runs a query over what the streams hold now. A stream named `a.b` is table `b` of schema `a`
     /// (`late.readings`, `rejected.readings`, `alerts.overheating`, `out.metrics`).
     ///
     /// # Errors
-    /// Mistakes in the query, damage of the log.
+    /// Mistakes in the query, damage of the log. While rows come: memory is short, and the query cannot spill.
     pub async fn query(&self, sql: &str) -> Result<SendableRecordBatchStream> {
-        let context = query_context(self.event_times.clone());
+        let context = query_context(self.event_times.clone(), Arc::clone(&self.runtime));
         self.register(&context)?;
         let plan = thermocline_sql::plan_query(&context, sql).await.map_err(Error::Sql)?;
-        let plan = context.state().create_physical_plan(&plan).await?;
+        let plan = count_held_rows(context.state().create_physical_plan(&plan).await?)?;
         Ok(execute_stream(plan, context.task_ctx())?)
     }
 

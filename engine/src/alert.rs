@@ -118,6 +118,11 @@ impl AlertOperator {
         })
     }
 
+    /// Bytes of the instances that are not idle.
+    pub(crate) fn bytes(&self) -> usize {
+        self.instances.bytes()
+    }
+
     /// Takes the query's next rows; adds the events they make and the states they change to the commit. Returns the
     /// number of events.
     pub(crate) fn update(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {

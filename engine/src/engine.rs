@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
 use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target, WindowedShape};
 use tokio::runtime::Runtime;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::feed::Feed;
 use crate::late::{late_schema, late_stream_name};
+use crate::memory::{MemoryBudget, adhoc_runtime, default_memory_limit};
 use crate::order::in_flow_order;
 use crate::per_key::Lateness;
 use crate::query::{
@@ -39,6 +41,9 @@ pub struct EngineSettings {
     pub deployment: String,
     /// Rows of a partition between checkpoints; the default when `None`.
     pub checkpoint_rows: Option<u64>,
+    /// Bytes that the queries may hold, three quarters for the state of continuous ones, a quarter for ad-hoc ones; half of
+    /// what the machine or its container has when `None`.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// The running queries of a pipeline.
@@ -47,6 +52,7 @@ pub struct Engine {
     log: Log,
     pipeline: Pipeline,
     tables: Arc<Tables>,
+    adhoc: Arc<RuntimeEnv>,
     running: Vec<RunningQuery>,
     /// Queries keep cores busy: they have threads of their own, so that doors and sinks answer meanwhile.
     runtime: Option<Runtime>,
@@ -159,24 +165,33 @@ impl Engine {
     /// # Errors
     /// A stream that exists and cannot become what the pipeline says, a table that cannot be read, damage of the log.
     pub async fn start(settings: EngineSettings) -> Result<Self> {
-        let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows } = settings;
+        let EngineSettings { log, pipeline, clock, deployment, checkpoint_rows, memory_limit_bytes } = settings;
+        let limit_bytes = memory_limit_bytes.unwrap_or_else(default_memory_limit);
+        metrics::gauge!("thermocline_memory_limit_bytes").set(limit_bytes as f64);
+        let memory = MemoryBudget::new(limit_bytes);
+        tracing::info!(limit_bytes, state_bytes = memory.limit_bytes(), "memory of queries is limited");
+        let adhoc = adhoc_runtime(&log.dir(), limit_bytes)?;
         let tables = Arc::new(Tables::load(pipeline.tables.values(), Arc::clone(&clock)).await?);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
         // From here on a failure drops an engine, which knows how to end its threads.
-        let mut engine = Self { log, pipeline, tables, running: Vec::new(), runtime: Some(runtime) };
+        let mut engine = Self { log, pipeline, tables, adhoc, running: Vec::new(), runtime: Some(runtime) };
         let mut streams = HashMap::new();
         for definition in engine.pipeline.streams.values() {
             streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
         }
-        let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
+        let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows, memory };
         let mut opened = Vec::new();
         let mut queries = in_flow_order(&ContinuousQuery::all(&engine.pipeline))?;
         queries.retain(|query| !query.runs_in_sink());
         for queries in opener.sharing(queries)? {
-            let open = opener.open(&queries).await;
-            opened.push(open.map_err(|error| in_query(&queries[0].name(), error))?);
+            let named = || queries.iter().map(|query| (query.name(), Arc::default())).collect();
+            opened.push(match opener.open(&queries).await {
+                // The others have what they need.
+                Err(error @ Error::Memory { .. }) => (named(), Opened::Stopped(error)),
+                opened => opened.map_err(|error| in_query(&queries[0].name(), error))?,
+            });
         }
         remove_forgotten_snapshots(&engine.log);
         let runtime = engine.runtime.as_ref().expect("just made");
@@ -220,7 +235,7 @@ impl Engine {
         for stream in self.pipeline.streams.values() {
             event_times.insert(&stream.name, stream.event_time.as_ref().map(|time| time.column));
         }
-        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times)
+        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times, Arc::clone(&self.adhoc))
     }
 
     /// Name and status of every running query, in the order rows flow.
@@ -313,6 +328,7 @@ struct Opener<'a> {
     clock: Arc<dyn Clock>,
     deployment: String,
     checkpoint_rows: Option<u64>,
+    memory: MemoryBudget,
 }
 
 enum Opened {
@@ -320,6 +336,8 @@ enum Opened {
     Stateless(Box<StatelessQuery>),
     Ordered(Box<OrderedQuery>),
     PerKey(Box<PerKeyQuery>),
+    /// It cannot run.
+    Stopped(Error),
 }
 
 /// Name and status of a query.
@@ -358,7 +376,7 @@ impl Opener<'_> {
         for ((query, own), columns) in queries.iter().zip(columns) {
             let name = query.name();
             let status = Arc::new(QueryStatus::default());
-            let counters = Counters::new(&name, Arc::clone(&status));
+            let counters = Counters::new(&name, Arc::clone(&status), self.memory.account(&name));
             let failed = self.failed_stream(&name, false, &streams.stream).await?;
             let output = Stage::over_placeholder(&own.output, Arc::clone(tables)).await?;
             let results = FailedResults::new(&failed, &counters);
@@ -404,7 +422,7 @@ impl Opener<'_> {
         let query = queries[0];
         let name = query.name();
         let status = Arc::new(QueryStatus::default());
-        let counters = Counters::new(&name, Arc::clone(&status));
+        let counters = Counters::new(&name, Arc::clone(&status), self.memory.account(&name));
         let Engine { log, pipeline, tables, .. } = self.engine;
         let mut reads = Vec::new();
         for stream in query.reads() {
@@ -543,12 +561,13 @@ impl Opened {
                 Self::Stateless(query) => query.run(wanted).await,
                 Self::Ordered(query) => query.run(wanted).await,
                 Self::PerKey(query) => query.run(wanted).await,
+                Self::Stopped(error) => Err(error),
             };
             ended.map_err(|error| {
                 let error = in_query(&reported[0].0, error);
                 for (query, status) in &reported {
                     tracing::error!(query, %error, "query stopped");
-                    status.fail(&error);
+                    status.fail(query, &error);
                 }
                 error
             })

@@ -1,5 +1,7 @@
 //! What can go wrong in the engine, classed so that a caller knows what to do next.
 
+use crate::memory::in_words;
+
 /// Result of an engine operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -36,6 +38,22 @@ pub enum Error {
     /// An ad-hoc query has mistakes.
     #[error("{}", .0.iter().map(|d| d.message.as_str()).collect::<Vec<_>>().join("; "))]
     Sql(Vec<thermocline_sql::Diagnostic>),
+    /// The state of a continuous query would be over the memory limit.
+    #[error(
+        "query {query:?} holds {} of state, over the {} that all continuous queries may hold together{others}; what it has emitted \
+         stands, and it goes on from there after a restart with more `--memory-limit`, smaller windows or fewer keys",
+        in_words(*.bytes), in_words(*.limit_bytes)
+    )]
+    Memory {
+        /// Name of the query.
+        query: String,
+        /// Bytes that it holds.
+        bytes: u64,
+        /// Bytes for the state of all continuous queries.
+        limit_bytes: u64,
+        /// The others that hold most, in words.
+        others: String,
+    },
     /// Streams feed each other in a circle.
     #[error("the queries {queries} feed each other in a circle")]
     Cycle {
@@ -97,7 +115,7 @@ impl Error {
                 datafusion::error::DataFusionError::IoError(_) => ErrorClass::External,
                 _ => ErrorClass::User,
             },
-            Self::Sql(_) | Self::Cycle { .. } => ErrorClass::User,
+            Self::Sql(_) | Self::Cycle { .. } | Self::Memory { .. } => ErrorClass::User,
             Self::Table { .. } | Self::Io { .. } | Self::State { .. } => ErrorClass::External,
         }
     }

@@ -8,6 +8,8 @@ use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
@@ -32,12 +34,19 @@ pub(crate) fn stage_context() -> SessionContext {
         .with_batch_size(STAGE_BATCH_ROWS)
         .with_information_schema(false);
     config.options_mut().optimizer.enable_dynamic_filter_pushdown = false;
-    context(config)
+    context(config, Arc::default())
 }
 
-/// A session for ad-hoc queries over streams with these event times.
-pub(crate) fn query_context(event_times: EventTimes) -> SessionContext {
-    let context = context(thermocline_sql::session_config());
+/// A session for ad-hoc queries over streams with these event times, with the memory and the disk of `runtime`.
+pub(crate) fn query_context(event_times: EventTimes, runtime: Arc<RuntimeEnv>) -> SessionContext {
+    let mut config = thermocline_sql::session_config();
+    if let MemoryLimit::Finite(bytes) = runtime.memory_pool.memory_limit() {
+        // What a sort keeps back for merging what it has spilled: each partition's must fit, and leave room for rows.
+        let kept = bytes / (4 * config.target_partitions());
+        let execution = &mut config.options_mut().execution;
+        execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(kept);
+    }
+    let context = context(config, runtime);
     thermocline_sql::register_dialect(&context, event_times);
     context
 }
@@ -50,9 +59,10 @@ pub(crate) fn physical_expr(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn Ph
     stage_context().create_physical_expr(expr, schema)
 }
 
-fn context(config: SessionConfig) -> SessionContext {
+fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
     let state = SessionStateBuilder::new()
         .with_config(config)
+        .with_runtime_env(runtime)
         .with_default_features()
         .with_query_planner(Arc::new(DialectPlanner))
         .build();

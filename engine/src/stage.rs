@@ -32,6 +32,8 @@ pub(crate) const ROW: &str = "__row";
 
 /// Name of the scan that stands for the rows of the current run.
 pub(crate) const SLOT: &str = "slot";
+/// Runs after which a plan is made anew: DataFusion keeps metrics of every run of a plan, some kilobytes each.
+const RUNS_OF_PLAN: u32 = 256;
 
 /// A compiled stage.
 pub(crate) struct Stage {
@@ -42,6 +44,7 @@ pub(crate) struct Stage {
     physical: Arc<dyn ExecutionPlan>,
     task: Arc<TaskContext>,
     stateful: bool,
+    runs: u32,
     context: SessionContext,
 }
 
@@ -115,7 +118,7 @@ impl Stage {
         let physical = context.state().create_physical_plan(&logical).await?;
         let stateful = keeps_state(&physical);
         let task = context.task_ctx();
-        Ok(Self { logical, tables, tables_version, slot, physical, task, stateful, context })
+        Ok(Self { logical, tables, tables_version, slot, physical, task, stateful, runs: 0, context })
     }
 
     /// Columns of the input that the plan reads, as indices into the source's schema; [`ROW`] comes after the last.
@@ -150,6 +153,10 @@ impl Stage {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?;
         *self.slot.batch.lock() = Some(batch);
+        self.runs += 1;
+        if self.runs.is_multiple_of(RUNS_OF_PLAN) {
+            self.physical = reset_plan_states(Arc::clone(&self.physical))?;
+        }
         let plan = match self.stateful {
             true => reset_plan_states(Arc::clone(&self.physical))?,
             false => Arc::clone(&self.physical),

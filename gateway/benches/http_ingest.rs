@@ -78,6 +78,7 @@ fn run(requests: &[&[u8]]) -> Result<BTreeMap<String, f64>, Failure> {
             event_time_column: Some(1),
             max_skew_us: None,
             timestamp_unit: TimestampUnit::Millisecond,
+            metadata: Vec::new(),
         };
         let streams = StreamRegistry::new();
         streams.register(input);

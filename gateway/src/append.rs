@@ -6,6 +6,7 @@ use thermocline_log::Commit;
 use crate::decode::{Decoded, Reason};
 use crate::error::{Error, Result};
 use crate::input::OpenStream;
+use crate::metadata::{Arrival, with_metadata};
 use crate::metrics;
 
 /// Rows ready to be committed, as often as it takes.
@@ -24,16 +25,16 @@ impl Append {
     /// Prepares what a body or a part of a file held. `source` names the door for people who read the rejected rows.
     ///
     /// # Errors
-    /// Only when Arrow refuses the rejected rows, which have their schema's types.
-    pub(crate) fn new(decoded: Decoded, source: &str, now_us: i64) -> Result<Self> {
+    /// Only when Arrow refuses the rejected rows or the metadata, which have their schema's types.
+    pub(crate) fn new(decoded: Decoded, open: &OpenStream, source: &str, arrival: &Arrival<'_>) -> Result<Self> {
         let (accepted, rejected_rows) = (decoded.accepted(), decoded.rejected.len() as u64);
         let reasons = decoded.rejected.first().to_vec();
         let rejected = match rejected_rows {
             0 => None,
-            _ => Some(decoded.rejected.into_batch(now_us, source)?),
+            _ => Some(decoded.rejected.into_batch(arrival.at_us, source)?),
         };
         Ok(Self {
-            rows: decoded.rows,
+            rows: filled(decoded.rows, open, arrival)?,
             rejected,
             accepted,
             rejected_rows,
@@ -42,10 +43,14 @@ impl Append {
         })
     }
 
-    /// Rows that are good as they are.
-    pub(crate) fn of_rows(rows: RecordBatch) -> Self {
+    /// Rows that are good as they are, but for their metadata.
+    ///
+    /// # Errors
+    /// Only when Arrow refuses the metadata, which has the stream's types.
+    pub(crate) fn of_rows(rows: RecordBatch, open: &OpenStream, arrival: &Arrival<'_>) -> Result<Self> {
         let accepted = rows.num_rows() as u64;
-        Self { rows: vec![rows], rejected: None, accepted, rejected_rows: 0, reasons: Vec::new(), unknown_fields: 0 }
+        let rows = filled(vec![rows], open, arrival)?;
+        Ok(Self { rows, rejected: None, accepted, rejected_rows: 0, reasons: Vec::new(), unknown_fields: 0 })
     }
 
     /// Adds the rows to a commit; they are shared, not copied.
@@ -65,6 +70,15 @@ impl Append {
         metrics::rejected_rows(stream, source, self.rejected_rows);
         metrics::unknown_fields(stream, self.unknown_fields);
     }
+}
+
+/// Rows with all columns of the stream.
+fn filled(rows: Vec<RecordBatch>, open: &OpenStream, arrival: &Arrival<'_>) -> Result<Vec<RecordBatch>> {
+    let OpenStream { input, .. } = open;
+    if input.metadata.is_empty() {
+        return Ok(rows);
+    }
+    rows.iter().map(|rows| with_metadata(rows, input.stream.schema(), &input.metadata, arrival)).collect()
 }
 
 /// Refuses a body with more malformed rows than are worth keeping one by one.

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use thermocline_log::Stream;
 
 use crate::decode::{EventTime, RowShape};
+use crate::metadata::{Metadata, MetadataColumn, sent_index, sent_schema};
 
 /// A stream that doors and connectors feed.
 #[derive(Debug, Clone)]
@@ -20,6 +21,15 @@ pub struct StreamInput {
     pub max_skew_us: Option<i64>,
     /// What a number in a `TIMESTAMP` column counts.
     pub timestamp_unit: TimestampUnit,
+    /// Columns that doors fill; the others are sent.
+    pub metadata: Vec<MetadataColumn>,
+}
+
+impl StreamInput {
+    /// Whether a column keeps this metadata.
+    pub(crate) fn wants(&self, metadata: Metadata) -> bool {
+        self.metadata.iter().any(|column| column.metadata == metadata)
+    }
 }
 
 /// A stream whose doors are open: its input and the shape of its rows, worked out once.
@@ -27,7 +37,7 @@ pub struct StreamInput {
 pub struct OpenStream {
     /// The stream and its options.
     pub input: StreamInput,
-    /// What its rows look like to a decoder.
+    /// What its rows look like to a decoder: the columns that are sent.
     pub shape: Arc<RowShape>,
 }
 
@@ -35,8 +45,10 @@ impl OpenStream {
     /// Prepares a stream.
     #[must_use]
     pub fn new(input: StreamInput) -> Self {
-        let event_time = input.event_time_column.map(|column| EventTime { column, max_skew_us: input.max_skew_us });
-        let (name, schema) = (input.stream.name(), Arc::clone(input.stream.schema()));
+        // What a door fills needs no bound: it is the door's own time.
+        let sent = input.event_time_column.and_then(|column| sent_index(&input.metadata, column));
+        let event_time = sent.map(|column| EventTime { column, max_skew_us: input.max_skew_us });
+        let (name, schema) = (input.stream.name(), sent_schema(input.stream.schema(), &input.metadata));
         let shape = Arc::new(RowShape::new(name, schema, event_time, input.timestamp_unit));
         Self { input, shape }
     }

@@ -11,6 +11,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod input;
+mod metadata;
 mod metrics;
 mod registry;
 #[cfg(test)]
@@ -26,4 +27,5 @@ pub use crate::decode::{
 };
 pub use crate::error::{Error, Result};
 pub use crate::input::{OpenStream, StreamInput, TimestampUnit, rejected_schema, rejected_stream_name};
+pub use crate::metadata::{Metadata, MetadataColumn};
 pub use crate::registry::StreamRegistry;

@@ -54,6 +54,7 @@ pub(crate) async fn input(log: &Log, name: &str, schema: SchemaRef) -> StreamInp
         event_time_column,
         max_skew_us: Some(60_000_000),
         timestamp_unit: TimestampUnit::Millisecond,
+        metadata: Vec::new(),
     }
 }
 

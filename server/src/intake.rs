@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use thermocline_gateway::connector::{ConnectorContext, ConnectorEnd, ConnectorStatus, open_connector};
-use thermocline_gateway::{StreamInput, StreamRegistry, TimestampUnit, rejected_schema, rejected_stream_name};
+use thermocline_gateway::{
+    Metadata, MetadataColumn, StreamInput, StreamRegistry, TimestampUnit, rejected_schema, rejected_stream_name,
+};
 use thermocline_log::{Log, Retention, StreamSpec};
 use thermocline_sql::{Pipeline, StreamDef};
 use tokio::task::JoinSet;
@@ -30,9 +32,20 @@ pub(crate) async fn open_doors(log: &Log, pipeline: &Pipeline) -> Result<StreamR
             event_time_column: event_time.map(|time| time.column),
             max_skew_us: event_time.and_then(|time| time.max_skew_us),
             timestamp_unit: unit(definition.timestamp_unit),
+            metadata: definition.metadata.iter().map(metadata).collect(),
         });
     }
     Ok(registry)
+}
+
+fn metadata(column: &thermocline_sql::MetadataColumn) -> MetadataColumn {
+    let metadata = match column.metadata {
+        thermocline_sql::Metadata::Key => Metadata::Key,
+        thermocline_sql::Metadata::Topic => Metadata::Topic,
+        thermocline_sql::Metadata::Timestamp => Metadata::Timestamp,
+        thermocline_sql::Metadata::Headers => Metadata::Headers,
+    };
+    MetadataColumn { column: column.column, metadata }
 }
 
 fn unit(unit: thermocline_sql::TimestampUnit) -> TimestampUnit {

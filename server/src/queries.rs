@@ -44,7 +44,7 @@ pub fn explain(error: &thermocline_engine::Error, sql: &str) -> String {
 /// Mistakes in the query; [`thermocline_log::Error::Locked`] when a server holds the directory; damage of the log.
 pub async fn query_data_dir(dir: &Path, sql: &str) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let log = Log::open(dir, LogOptions::default())?;
-    let result = collect(&AdHoc::over_log(log.clone()), sql).await;
+    let result = collect(&AdHoc::over_log(log.clone(), thermocline_engine::default_memory_limit())?, sql).await;
     log.close().await?;
     result
 }

@@ -44,6 +44,8 @@ pub struct ServerSettings {
     pub metrics: Option<PrometheusHandle>,
     /// Rows of a partition between checkpoints of query state; the default when `None`.
     pub checkpoint_rows: Option<u64>,
+    /// Bytes that the state of queries may take; half of the machine's or container's memory when `None`.
+    pub memory_limit_bytes: Option<u64>,
 }
 
 /// A running pipeline.
@@ -68,7 +70,7 @@ impl Server {
     /// # Errors
     /// Any part that cannot be started; nothing is left running then.
     pub async fn start(settings: ServerSettings, env: Env<'_>) -> Result<Self> {
-        let ServerSettings { pipeline, data_dir, listen, log, metrics, checkpoint_rows } = settings;
+        let ServerSettings { pipeline, data_dir, listen, log, metrics, checkpoint_rows, memory_limit_bytes } = settings;
         // The port first: a second server is turned away before it touches anything.
         let listener = TcpListener::bind(listen).await.map_err(|source| Error::Listen { address: listen, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: listen, source })?;
@@ -80,6 +82,7 @@ impl Server {
             clock: Arc::new(MonotonicClock::default()),
             deployment: deployment.clone(),
             checkpoint_rows,
+            memory_limit_bytes,
         })
         .await?;
         let registry = open_doors(&log, &pipeline).await?;

@@ -60,6 +60,15 @@ pub(crate) struct ColumnDef {
     pub(crate) type_at: At,
     pub(crate) not_null: bool,
     pub(crate) primary_key: Option<At>,
+    pub(crate) metadata: Option<MetadataFrom>,
+}
+
+/// `METADATA FROM '…'`; without FROM the column's name is meant.
+#[derive(Debug)]
+pub(crate) struct MetadataFrom {
+    pub(crate) key: String,
+    /// Where the key stands, or the word without one.
+    pub(crate) key_at: At,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@ mod absence;
 mod alert;
 mod declare;
 mod emit;
+mod metadata;
 mod options;
 mod order;
 mod per_key;

@@ -98,6 +98,7 @@ codes! {
     JOIN_UNBOUNDED = "TC0340", "A join of streams would have to remember every row: its condition needs a bound in event time.";
     JOIN_FORM = "TC0341", "A join of streams in a form that is not supported.";
     JOIN_WATERMARK = "TC0342", "A join of streams goes by event time, and a stream of it has no `WATERMARK`.";
+    METADATA = "TC0360", "A `METADATA` column of an unknown key, another type, or that not every door can fill.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
 
@@ -157,7 +158,7 @@ codes! {
     SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";
     SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet (not given any more).";
     SOON_NO_DATA = "TC0906", "`NO DATA FOR` is not supported yet (not given any more).";
-    SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet.";
+    SOON_METADATA = "TC0907", "`METADATA FROM` is not supported yet (not given any more).";
     SOON_ASOF = "TC0908", "As-of joins are not supported yet: in ad-hoc queries, or with `USING`.";
     SOON_FORMAT = "TC0909", "This format of a reference table is not supported yet.";
     SOON_TIME_ZONE = "TC0910", "Windows aligned to a time zone are not supported yet (not given any more).";

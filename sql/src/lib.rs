@@ -42,8 +42,8 @@ pub use crate::nodes::{
     KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
 };
 pub use crate::pipeline::{
-    AlertConditions, AlertDef, AlertRule, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef,
-    StreamDef, TableDef, TableFormat, Target, TimestampUnit, ViewDef,
+    AlertConditions, AlertDef, AlertRule, EventTime, Metadata, MetadataColumn, OptionEntry, OptionValue, Options,
+    Pipeline, QueryDef, SinkDef, StreamDef, TableDef, TableFormat, Target, TimestampUnit, ViewDef,
 };
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{EventTimes, register_dialect, session_config};
@@ -55,3 +55,4 @@ pub use crate::shape::{
 pub use crate::shape::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 pub use crate::source::{LoadError, SourceFile, Span, load};
 pub use crate::types::sql_name;
+pub use crate::units::size_bytes;

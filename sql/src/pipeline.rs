@@ -59,6 +59,8 @@ pub struct StreamDef {
     pub name: String,
     /// Columns; `TIMESTAMP` is `Timestamp(µs, "UTC")`.
     pub schema: SchemaRef,
+    /// Columns that are `METADATA`: doors fill them, they are no part of a row that comes in.
+    pub metadata: Vec<MetadataColumn>,
     /// The event time, where a `WATERMARK` was declared.
     pub event_time: Option<EventTime>,
     /// Columns of `PARTITION BY`.
@@ -79,6 +81,28 @@ pub struct StreamDef {
     pub span: Span,
     /// Folder that relative paths in options start from.
     pub base_dir: PathBuf,
+}
+
+/// `name TYPE METADATA FROM '…'`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataColumn {
+    /// Index of the column in the stream's schema.
+    pub column: usize,
+    /// What it is.
+    pub metadata: Metadata,
+}
+
+/// What a door may know of a row beside the row itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// `'key'`: the message's key, text.
+    Key,
+    /// `'topic'`: the topic or file that it came from, text.
+    Topic,
+    /// `'timestamp'`: when it arrived.
+    Timestamp,
+    /// `'headers'`: the headers that it came with, a JSON object as text.
+    Headers,
 }
 
 /// `WATERMARK FOR column AS column - delay`.

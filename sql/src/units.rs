@@ -119,7 +119,8 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The bytes of text like `10GB`, `512 MiB` or `4096`. `KB` is 1,000 bytes, `KiB` 1,024.
-pub(crate) fn size_bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn size_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -43,6 +43,13 @@ impl Instances {
         Ok(Self { prefix, by_id })
     }
 
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        // Their names have one length.
+        let name = self.by_id.keys().next().map_or(0, String::len);
+        self.by_id.capacity() * size_of::<(String, Instance)>() + self.by_id.len() * name
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<Instance> {
         self.by_id.get(id).copied()
     }

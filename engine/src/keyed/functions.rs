@@ -258,7 +258,7 @@ impl Function {
 
 /// Functions of DataFusion and of the dialect that give the same to the bit, however their rows are cut into batches and their states stored and
 /// merged in the order of the rows.
-const EXACT: [&str; 28] = [
+const EXACT: [&str; 33] = [
     "approx_distinct",
     "approx_percentile",
     "array_agg",
@@ -269,15 +269,20 @@ const EXACT: [&str; 28] = [
     "bool_and",
     "bool_or",
     "count",
+    "deadband",
     "delta",
     "ewma",
     "first",
     "first_value",
     "grouping",
+    "had_changed",
+    "idelta",
     "increase",
     "integral",
+    "irate",
     "last",
     "last_value",
+    "locf",
     "max",
     "median",
     "min",

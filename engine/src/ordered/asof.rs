@@ -224,7 +224,13 @@ impl OrderedOperator for AsOf {
     }
 
     fn bytes(&self) -> usize {
-        self.store.bytes() + self.keys.bytes() + self.latest.capacity() * size_of::<Option<Latest>>()
+        self.store.bytes()
+            + self.first.bytes()
+            + self.keys.bytes()
+            + self.latest.capacity() * size_of::<Option<Latest>>()
+            + self.pending.capacity() * size_of::<Pending>()
+            + self.matched.capacity() * size_of::<(u64, u64)>()
+            + self.seen.capacity() * size_of::<u32>()
     }
 }
 

@@ -164,6 +164,13 @@ impl OrderedOperator for CountWindow {
 
     fn bytes(&self) -> usize {
         let windows: usize = self.open.iter().map(|open| open.windows.capacity()).sum();
-        self.slots.bytes() + self.open.capacity() * size_of::<Open>() + windows * size_of::<Held>()
+        let ready: usize = self.ready.iter().map(RecordBatch::get_array_memory_size).sum();
+        let pairs = self.pairs.rows.capacity() + self.pairs.slots.capacity();
+        self.slots.bytes()
+            + self.open.capacity() * size_of::<Open>()
+            + windows * size_of::<Held>()
+            + pairs * size_of::<u32>()
+            + self.ended.capacity() * size_of::<Ended>()
+            + ready
     }
 }

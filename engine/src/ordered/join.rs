@@ -39,6 +39,8 @@ pub(crate) struct Join {
     keys: JoinKeys,
     /// By the key's number, the rows of each side that can still match.
     by_key: Vec<[VecDeque<u64>; 2]>,
+    /// Room for numbers in `by_key`.
+    room: usize,
     sides: [Side; 2],
     /// What has happened and is not emitted yet: a pair, or a row that can match no more.
     events: Vec<(u64, u64)>,
@@ -146,6 +148,7 @@ impl Join {
             preserved,
             keys: JoinKeys::try_new(join.rows.keys, inputs.each_ref())?,
             by_key: Vec::new(),
+            room: 0,
             sides: inputs.map(Side::new),
             events: Vec::new(),
             ready: Vec::new(),
@@ -184,7 +187,7 @@ impl Join {
                 self.events.push(if side == 0 { (row, *other) } else { (*other, row) });
             }
         }
-        of_key[side].push_back(row);
+        push_counted(&mut of_key[side], row, &mut self.room);
     }
 
     /// Lets go of the rows that are settled by the watermark, in the order in which they are; of one moment, the first
@@ -282,7 +285,9 @@ impl OrderedOperator for Join {
         self.expire(watermark_us);
         self.flush()?;
         for key in self.emptied.drain(..) {
-            if self.by_key[key as usize].iter().all(VecDeque::is_empty) {
+            let of_key = &mut self.by_key[key as usize];
+            if of_key.iter().all(VecDeque::is_empty) {
+                self.room -= std::mem::take(of_key).iter().map(VecDeque::capacity).sum::<usize>();
                 self.keys.remove(key);
             }
         }
@@ -332,7 +337,7 @@ impl OrderedOperator for Join {
                 let row = self.sides[side].push(times.value(i), key, matched.value(i));
                 if key != NO_KEY {
                     self.grow_to(key);
-                    self.by_key[key as usize][side].push_back(row);
+                    push_counted(&mut self.by_key[key as usize][side], row, &mut self.room);
                 }
             }
         }
@@ -340,12 +345,21 @@ impl OrderedOperator for Join {
     }
 
     fn bytes(&self) -> usize {
-        let rows: usize = self.sides.iter().map(|side| side.times_us.len()).sum();
         self.sides.iter().map(Side::bytes).sum::<usize>()
             + self.keys.bytes()
             + self.by_key.capacity() * size_of::<[VecDeque<u64>; 2]>()
-            + rows * size_of::<u64>()
+            + self.room * size_of::<u64>()
+            + self.events.capacity() * size_of::<(u64, u64)>()
+            + self.numbers.iter().map(Vec::capacity).sum::<usize>() * size_of::<u32>()
+            + self.emptied.capacity() * size_of::<u32>()
+            + self.ready.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
     }
+}
+
+fn push_counted(numbers: &mut VecDeque<u64>, number: u64, room: &mut usize) {
+    let before = numbers.capacity();
+    numbers.push_back(number);
+    *room += numbers.capacity() - before;
 }
 
 fn state_schema(input: &SchemaRef) -> SchemaRef {

@@ -39,7 +39,7 @@ pub(crate) use absence::{Absence, Decided, Decision};
 pub(crate) use operator::OrderedOperator;
 pub(crate) use operator::OrderedRows;
 pub(crate) use over::OverByKey;
-pub(crate) use reorder::{Run, merge_runs, tidy_runs};
+pub(crate) use reorder::{Run, merge_runs, part_before, tidy_runs};
 pub(crate) use slots::{BATCH_ROWS, Ended, WindowSlots};
 pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
 

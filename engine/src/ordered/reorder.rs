@@ -77,6 +77,12 @@ impl Run {
         Ok(joined.expect("runs that wait have rows"))
     }
 
+    /// Times of the rows that wait and stand before the watermark.
+    fn times_before(&self, watermark_us: i64) -> &[i64] {
+        let times_us = &self.times_us[self.start..];
+        &times_us[..times_us.partition_point(|time_us| *time_us < watermark_us)]
+    }
+
     /// Gives away the rows before the watermark.
     fn take_before(&mut self, watermark_us: i64) -> std::ops::Range<usize> {
         let start = self.start;
@@ -104,6 +110,16 @@ pub(crate) fn tidy_runs(runs: &mut Vec<Run>) -> Result<()> {
     }
     *runs = tidy;
     Ok(())
+}
+
+/// A watermark up to `watermark_us` before which about `rows` rows stand: exactly so many, and those of the last one's time.
+pub(crate) fn part_before(runs: &[&Run], watermark_us: i64, rows: usize) -> i64 {
+    if runs.iter().map(|run| run.times_before(watermark_us).len()).sum::<usize>() <= rows {
+        return watermark_us;
+    }
+    let mut times_us: Vec<i64> = runs.iter().flat_map(|run| run.times_before(watermark_us)).copied().collect();
+    let (_, last_us, _) = times_us.select_nth_unstable(rows.saturating_sub(1));
+    (*last_us + 1).min(watermark_us)
 }
 
 /// Takes the rows before the watermark out of `runs[input]`, which stand in the order of (partition, offset), and merges
@@ -194,6 +210,14 @@ mod tests {
         assert_eq!(merged(&mut runs, 5), [(3, 0, 2), (3, 0, 4), (3, 1, 6), (4, 1, 7)]);
         assert_eq!(merged(&mut runs, 5), []);
         assert_eq!(merged(&mut runs, 100), [(5, 0, 1), (5, 0, 3), (9, 0, 5)]);
+    }
+
+    #[test]
+    fn a_part_of_the_rows_ends_with_a_time() {
+        let runs = [run(&[(1, 0), (3, 0), (3, 1), (8, 0)]), run(&[(2, 0), (3, 2), (9, 0)])];
+        let part = |rows, watermark_us| part_before(&[&runs[0], &runs[1]], watermark_us, rows);
+        assert_eq!([1, 2, 3, 4, 5, 6, 7].map(|rows| part(rows, 9)), [2, 3, 4, 4, 4, 9, 9]);
+        assert_eq!((part(1, 2), part(1, 1), part(7, 100)), (2, 1, 100));
     }
 
     #[test]

@@ -158,6 +158,9 @@ impl OrderedOperator for Session {
     }
 
     fn bytes(&self) -> usize {
-        self.slots.bytes() + self.open.capacity() * size_of::<Open>()
+        self.slots.bytes()
+            + self.open.capacity() * size_of::<Open>()
+            + self.due.capacity() * size_of::<Reverse<(i64, u32)>>()
+            + self.ended.capacity() * size_of::<Ended>()
     }
 }

@@ -126,6 +126,10 @@ impl OrderedOperator for StateWindow {
     }
 
     fn bytes(&self) -> usize {
-        self.slots.bytes() + self.open.capacity() * size_of::<Option<Held>>()
+        let ready: usize = self.ready.iter().map(RecordBatch::get_array_memory_size).sum();
+        self.slots.bytes()
+            + self.open.capacity() * size_of::<Option<Held>>()
+            + self.ended.capacity() * size_of::<Ended>()
+            + ready
     }
 }

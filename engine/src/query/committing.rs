@@ -41,7 +41,6 @@ impl Measures {
     fn publish<'a>(self, queries: impl Iterator<Item = &'a Counters>) {
         for counters in queries {
             counters.set_lag(self.lag);
-            counters.set_state_bytes(self.state_bytes);
             counters.set_position(self.position);
         }
     }

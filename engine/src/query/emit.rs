@@ -31,6 +31,14 @@ impl Emitter {
         }
     }
 
+    /// Bytes held between rows.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Stream(_) => 0,
+            Self::Alert(alert) => alert.bytes(),
+        }
+    }
+
     /// Adds what the rows make to the commit; returns how many rows or events that is.
     pub(crate) fn emit(&mut self, rows: &RecordBatch, commit: &mut Commit) -> Result<usize> {
         match self {

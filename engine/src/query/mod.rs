@@ -25,7 +25,8 @@ use parking_lot::Mutex;
 use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::memory::{MemoryAccount, OverLimit};
 
 pub(crate) use emit::Emitter;
 pub(crate) use failed::{FailedRow, evaluate_output, failed_schema, failed_stream_name};
@@ -112,55 +113,79 @@ impl QueryStatus {
         self.error.lock().clone()
     }
 
-    pub(crate) fn fail(&self, error: &crate::Error) {
+    pub(crate) fn fail(&self, query: &str, error: &Error) {
         *self.error.lock() = Some(error.to_string());
+        metrics::gauge!("thermocline_query_stopped", "query" => query.to_owned()).set(1.0);
     }
 }
 
-/// Counts into the status and the metrics of one query.
+/// Counts into the status and the metrics of one query, and its state into the memory of all.
 #[derive(Debug, Clone)]
-pub(crate) struct Counters {
+pub(crate) struct Counters(Arc<Counted>);
+
+/// What a query's counters share, wherever they are used.
+#[derive(Debug)]
+struct Counted {
     query: String,
     status: Arc<QueryStatus>,
+    memory: MemoryAccount,
 }
 
 impl Counters {
-    pub(crate) fn new(query: &str, status: Arc<QueryStatus>) -> Self {
-        Self { query: query.to_owned(), status }
+    pub(crate) fn new(query: &str, status: Arc<QueryStatus>, memory: MemoryAccount) -> Self {
+        Self(Arc::new(Counted { query: query.to_owned(), status, memory }))
     }
 
     fn add_in(&self, rows: u64) {
-        self.status.rows_in.fetch_add(rows, Ordering::Relaxed);
-        metrics::counter!("thermocline_query_rows_in_total", "query" => self.query.clone()).increment(rows);
+        self.0.status.rows_in.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_rows_in_total", "query" => self.0.query.clone()).increment(rows);
     }
 
     fn set_position(&self, rows: u64) {
-        self.status.position.store(rows, Ordering::Relaxed);
+        self.0.status.position.store(rows, Ordering::Relaxed);
     }
 
     fn add_out(&self, rows: u64) {
-        self.status.rows_out.fetch_add(rows, Ordering::Relaxed);
-        metrics::counter!("thermocline_query_rows_out_total", "query" => self.query.clone()).increment(rows);
+        self.0.status.rows_out.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_rows_out_total", "query" => self.0.query.clone()).increment(rows);
     }
 
     fn add_late(&self, rows: u64) {
-        self.status.late.fetch_add(rows, Ordering::Relaxed);
-        metrics::counter!("thermocline_query_late_rows_total", "query" => self.query.clone()).increment(rows);
+        self.0.status.late.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_late_rows_total", "query" => self.0.query.clone()).increment(rows);
     }
 
     fn add_failed(&self, rows: u64) {
-        self.status.failed.fetch_add(rows, Ordering::Relaxed);
-        metrics::counter!("thermocline_query_failed_rows_total", "query" => self.query.clone()).increment(rows);
+        self.0.status.failed.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("thermocline_query_failed_rows_total", "query" => self.0.query.clone()).increment(rows);
     }
 
     fn set_lag(&self, rows: u64) {
-        self.status.lag.store(rows, Ordering::Relaxed);
-        metrics::gauge!("thermocline_query_lag_rows", "query" => self.query.clone()).set(rows as f64);
+        self.0.status.lag.store(rows, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_lag_rows", "query" => self.0.query.clone()).set(rows as f64);
     }
 
-    fn set_state_bytes(&self, bytes: u64) {
-        self.status.state_bytes.store(bytes, Ordering::Relaxed);
-        metrics::gauge!("thermocline_query_state_bytes", "query" => self.query.clone()).set(bytes as f64);
+    /// Says what the query holds.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when that is over the limit: the query must stop.
+    fn set_state_bytes(&self, bytes: u64) -> Result<()> {
+        self.0.status.state_bytes.store(bytes, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_state_bytes", "query" => self.0.query.clone()).set(bytes as f64);
+        self.0.memory.set(bytes).map_err(|OverLimit { bytes, limit_bytes, others }| Error::Memory {
+            query: self.0.query.clone(),
+            bytes,
+            limit_bytes,
+            others: if others.is_empty() { others } else { format!(", of which the largest others are {others}") },
+        })
+    }
+}
+
+impl Drop for Counted {
+    /// A query that has ended holds nothing.
+    fn drop(&mut self) {
+        self.status.state_bytes.store(0, Ordering::Relaxed);
+        metrics::gauge!("thermocline_query_state_bytes", "query" => self.query.clone()).set(0.0);
     }
 }
 

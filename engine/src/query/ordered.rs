@@ -31,7 +31,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::late::late_rows;
 use crate::ordered::{
-    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, read_state, tidy_runs, write_state,
+    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, part_before, read_state, tidy_runs,
+    write_state,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
@@ -40,8 +41,16 @@ use crate::watermark::NO_WATERMARK;
 /// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
 
-/// Rows that wait in a partition before it pauses for another to catch up.
+/// Rows that wait in a partition before it pauses for another to catch up, and their bytes.
 const WAITING_ROWS: usize = 1 << 19;
+const WAITING_BYTES: usize = 64 << 20;
+
+/// Rows that the operator is given at once, at least and at most: few where many rows come of each.
+const GIVEN_ROWS_MIN: usize = 256;
+const GIVEN_ROWS_MAX: usize = 1 << 18;
+
+/// Bytes that come of them before they are committed, and fewer rows are given.
+const GATHERED_BYTES: usize = 32 << 20;
 
 /// What an ordered query is made of.
 pub(crate) struct OrderedSettings<'a> {
@@ -85,6 +94,10 @@ pub(crate) struct OrderedQuery {
     rows_to_snapshot: u64,
     /// Where the query watches for silence.
     watch: Option<absence::Watch>,
+    /// Rows that the operator is given at once.
+    given_rows: usize,
+    /// Bytes of what was emitted and not committed.
+    gathered_bytes: usize,
 }
 
 /// One input with its partitions.
@@ -198,6 +211,8 @@ impl OrderedQuery {
             snapshot_rows,
             rows_to_snapshot: snapshot_rows,
             watch: None,
+            given_rows: GIVEN_ROWS_MIN,
+            gathered_bytes: 0,
         };
         query.open_watch(shape, is_changed, progress.is_some()).await?;
         if let Some(progress) = progress {
@@ -223,13 +238,15 @@ impl OrderedQuery {
             let read = self.step(self.catch_up().as_deref(), false).await?;
             self.decide_idle();
             self.begin_watch().await?;
-            self.advance(self.combined_us(), true).await?;
+            if self.advance_by_parts(&mut control).await? == Stored::Abandoned {
+                return Ok(());
+            }
             let has_more = self.judge_silence(read).await?;
             self.snapshot_when_due(read)?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
-            self.measure();
+            self.measure()?;
             if read > 0 || has_more {
                 continue;
             }
@@ -249,6 +266,7 @@ impl OrderedQuery {
         loop {
             let read = self.step(Some(&progress.next_offsets), true).await?;
             self.advance(self.combined_us().min(progress.closed_us), false).await?;
+            self.measure()?;
             if read == 0 {
                 break;
             }
@@ -285,7 +303,8 @@ impl OrderedQuery {
         // What is read again is bounded by the snapshot.
         let pause = if is_replay { None } else { self.pause() };
         let is_paused = |partition: &OrderedPartition| {
-            pause.is_some_and(|(ahead_us, rows)| partition.watermark_us() >= ahead_us && partition.waiting() >= rows)
+            let is_full = |rows| partition.waiting() >= rows || partition.bytes() >= WAITING_BYTES;
+            pause.is_some_and(|(ahead_us, rows)| partition.watermark_us() >= ahead_us && is_full(rows))
         };
         let mut running = JoinSet::new();
         let mut stops = until.into_iter().flatten();
@@ -353,6 +372,30 @@ impl OrderedQuery {
         Ok(rows)
     }
 
+    /// Gives the operator what the combined watermark has passed, part by part: what comes of a part is committed before the
+    /// next where it is large, so that it never is in memory as a whole.
+    async fn advance_by_parts(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        let target_us = self.combined_us();
+        loop {
+            let runs: Vec<&Run> = self.partitions().flat_map(OrderedPartition::waiting_runs).collect();
+            let part_us = part_before(&runs, target_us, self.given_rows);
+            let before = self.gathered_bytes;
+            self.advance(part_us, true).await?;
+            let is_much = self.gathered_bytes - before > GATHERED_BYTES / 4;
+            let given_rows = if is_much { self.given_rows / 4 } else { self.given_rows * 2 };
+            self.given_rows = given_rows.clamp(GIVEN_ROWS_MIN, GIVEN_ROWS_MAX);
+            if part_us >= target_us {
+                return Ok(Stored::Yes);
+            }
+            if self.gathered_bytes > GATHERED_BYTES {
+                if self.store(control).await? == Stored::Abandoned {
+                    return Ok(Stored::Abandoned);
+                }
+                self.measure()?;
+            }
+        }
+    }
+
     /// Gives the operator what the watermark has passed, and emits what comes of it, unless that was emitted before.
     async fn advance(&mut self, watermark_us: i64, emit: bool) -> Result<()> {
         if watermark_us <= self.watermark_us {
@@ -385,6 +428,7 @@ impl OrderedQuery {
         let mut emitted = 0;
         for rows in batches {
             let rows = self.failed_results.run_rows(&mut self.output, &rows, &mut self.commit).await?;
+            self.gathered_bytes += rows.get_array_memory_size();
             emitted += self.emitter.emit(&rows, &mut self.commit)?;
         }
         self.counters.add_out(emitted as u64);
@@ -482,6 +526,7 @@ impl OrderedQuery {
 
     /// Commits what has gathered, with the progress it belongs to.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        self.gathered_bytes = 0;
         if self.commit.is_empty() {
             return Ok(Stored::Yes);
         }
@@ -510,16 +555,16 @@ impl OrderedQuery {
         }
     }
 
-    fn measure(&self) {
-        let (mut lag, mut bytes, mut position) = (0, self.operator.bytes(), 0);
+    fn measure(&self) -> Result<()> {
+        let (mut lag, mut bytes, mut position) = (0, self.operator.bytes() + self.emitter.bytes(), 0);
         for partition in self.partitions() {
             lag += partition.lag(&self.log);
             bytes += partition.bytes();
             position += partition.next_offset();
         }
         self.counters.set_lag(lag);
-        self.counters.set_state_bytes(bytes as u64);
         self.counters.set_position(position);
+        self.counters.set_state_bytes(bytes as u64)
     }
 }
 

@@ -16,8 +16,10 @@ use crate::ordered::{PartitionPosition, Run};
 use crate::stage::Stage;
 use crate::watermark::Watermark;
 
-/// Rows that are processed at once. A result does not depend on it.
+/// Rows that are processed at once, at most, and their bytes: what a step adds to the memory of a query before it is asked. A
+/// result does not depend on it.
 const STEP_ROWS: u64 = 65_536;
+const STEP_BYTES: u64 = 8 << 20;
 
 /// A partition of one input.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct OrderedPartition {
     decisions: VecDeque<Decision>,
     /// Rows that wait for the combined watermark, in offset order.
     runs: Vec<Run>,
+    /// Rows of the next step, by the width of those of the last.
+    step_rows: u64,
 }
 
 /// What a step did.
@@ -81,6 +85,7 @@ impl OrderedPartition {
             first_us: None,
             decisions,
             runs,
+            step_rows: STEP_ROWS / 16,
         })
     }
 
@@ -139,6 +144,11 @@ impl OrderedPartition {
         &mut self.runs
     }
 
+    /// The same, to look at.
+    pub(crate) fn waiting_runs(&self) -> &[Run] {
+        &self.runs
+    }
+
     /// Time of the last row that waits.
     pub(crate) fn last_us(&self) -> Option<i64> {
         self.runs.iter().filter(|run| run.len() > 0).map(Run::last_us).max()
@@ -164,7 +174,7 @@ impl OrderedPartition {
     pub(crate) async fn step(&mut self, until: Option<u64>) -> Result<OrderedStep> {
         let rows = loop {
             self.apply_decisions();
-            let mut limit = STEP_ROWS;
+            let mut limit = self.step_rows;
             for stop in until.into_iter().chain(self.decisions.front().map(|d| d.offset)) {
                 limit = limit.min(stop.saturating_sub(self.next_offset));
             }
@@ -184,6 +194,8 @@ impl OrderedPartition {
         };
         let count = rows.input.num_rows() as u64;
         let late = self.take(&rows)?;
+        let row_bytes = rows.output.get_array_memory_size() as u64 / count.max(1) + 1;
+        self.step_rows = (STEP_BYTES / row_bytes).clamp(1, STEP_ROWS);
         self.next_offset += count;
         self.apply_decisions();
         let failed = rows.failed.into_iter().map(|row| row.at(self.partition, rows.start_offset)).collect();

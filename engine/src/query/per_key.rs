@@ -217,7 +217,7 @@ impl PerKeyQuery {
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
-            self.measure();
+            self.measure()?;
             if read > 0 {
                 continue;
             }
@@ -381,7 +381,7 @@ impl PerKeyQuery {
         Progress { closed_us, settled_us: None, next_offsets }
     }
 
-    fn measure(&self) {
+    fn measure(&self) -> Result<()> {
         let (mut lag, mut bytes, mut position) = (0, 0, 0);
         for partition in self.partitions.iter().flatten() {
             lag += partition.lag(&self.log);
@@ -389,7 +389,7 @@ impl PerKeyQuery {
             position += partition.next_offset();
         }
         self.counters.set_lag(lag);
-        self.counters.set_state_bytes(bytes as u64);
+        self.counters.set_state_bytes(bytes as u64)
         self.counters.set_position(position);
     }
 }

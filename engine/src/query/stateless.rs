@@ -123,6 +123,6 @@ impl StatelessQuery {
         }
         self.counters.set_lag(lag);
         self.counters.set_position(position);
-        Ok(())
+        self.counters.set_state_bytes(self.emitter.bytes() as u64)
     }
 }

@@ -193,6 +193,7 @@ impl WindowedQuery {
     /// Reads again what came after the snapshots, up to where the progress had read.
     async fn replay(&mut self, progress: &Progress) -> Result<()> {
         let settled_us = progress.position().settled_us;
+        let mut before = 0;
         for (partition, until) in self.partitions.iter_mut().flatten().zip(&progress.next_offsets) {
             while partition.next_offset() < *until {
                 let step = partition.step(Some(*until)).await?;
@@ -200,12 +201,14 @@ impl WindowedQuery {
                     break;
                 }
                 partition.windows.forget(settled_us);
+                self.members[0].counters.set_state_bytes((before + partition.windows.bytes()) as u64)?;
             }
             partition.windows.forget(settled_us);
             // At a pace of the clock something may not have been emitted; an early result may come twice.
             if !matches!(self.early, Early::Every(_)) {
                 partition.windows.forget_changes();
             }
+            before += partition.windows.bytes();
         }
         Ok(())
     }
@@ -402,7 +405,7 @@ impl WindowedQuery {
     /// durable itself while the next rows are read.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
         if self.commit.is_empty() {
-            let measures = self.measure();
+            let measures = self.measure()?;
             self.committing.then(measures, self.members.iter().map(|member| &member.counters));
             return Ok(Stored::Yes);
         }
@@ -417,7 +420,7 @@ impl WindowedQuery {
         for ledger in self.members.iter().map(Member::ledger) {
             ledger.store_progress(&progress, &mut commit);
         }
-        self.committing = Committing::begin(&self.log, commit, self.measure());
+        self.committing = Committing::begin(&self.log, commit, self.measure()?);
         Ok(Stored::Yes)
     }
 
@@ -455,14 +458,17 @@ impl WindowedQuery {
         }
     }
 
-    fn measure(&self) -> Measures {
+    fn measure(&self) -> Result<Measures> {
         let mut measures = Measures::default();
+        let emitters = self.members.iter().map(|member| member.emitter.bytes());
+        measures.state_bytes = emitters.sum::<usize>() as u64;
         for task in self.partitions.iter().flatten() {
             measures.lag += task.lag(&self.log);
             measures.state_bytes += task.windows.bytes() as u64;
             measures.position += task.next_offset();
         }
-        measures
+        self.members[0].counters.set_state_bytes(measures.state_bytes)?;
+        Ok(measures)
     }
 }
 

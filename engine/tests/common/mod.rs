@@ -45,6 +45,7 @@ impl Clock for ManualClock {
 pub struct Pipeline {
     sql: String,
     checkpoint_rows: Option<u64>,
+    memory_limit_bytes: Option<u64>,
     disk: Arc<dyn Disk>,
     durability: Durability,
     pub clock: Arc<ManualClock>,
@@ -65,6 +66,7 @@ impl Pipeline {
         Self {
             sql: sql.to_owned(),
             checkpoint_rows: None,
+            memory_limit_bytes: None,
             disk: Arc::new(OsDisk),
             durability: Durability::Sync,
             clock: Arc::default(),
@@ -83,6 +85,11 @@ impl Pipeline {
     pub fn checkpoint_rows(mut self, rows: u64) -> Self {
         self.checkpoint_rows = Some(rows);
         self
+    }
+
+    /// From the next start on, the queries have this much memory.
+    pub fn set_memory_limit(&mut self, bytes: u64) {
+        self.memory_limit_bytes = Some(bytes);
     }
 
     /// The log waits for no disk: quicker where nothing crashes.
@@ -146,6 +153,7 @@ impl Pipeline {
             clock: self.clock.clone(),
             deployment: "test".into(),
             checkpoint_rows: self.checkpoint_rows,
+            memory_limit_bytes: self.memory_limit_bytes,
         };
         match Engine::start(settings).await {
             Ok(engine) => {

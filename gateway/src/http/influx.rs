@@ -12,11 +12,13 @@ use thermocline_log::Commit;
 
 use super::answer::ApiError;
 use super::body::read_body;
+use super::headers_json::headers_json;
 use super::state::HttpState;
 use crate::append::{Append, check_rejected};
 use crate::decode::{DecodedLines, Precision, REASONS_IN_ANSWER, Reason, decode_lines};
 use crate::error::Error;
 use crate::input::OpenStream;
+use crate::metadata::{Arrival, Metadata};
 use std::sync::Arc;
 
 const SOURCE: &str = "line protocol";
@@ -64,11 +66,16 @@ async fn append(state: &HttpState, query: Option<&str>, headers: &HeaderMap, bod
     } else {
         tokio::task::spawn_blocking(decode).await.map_err(Error::Worker)??
     };
-    store(state, lines, now_us).await
+    store(state, lines, headers, now_us).await
 }
 
 /// Stores the good lines and says no to the others.
-async fn store(state: &HttpState, lines: DecodedLines<Arc<OpenStream>>, now_us: i64) -> Result<(), ApiError> {
+async fn store(
+    state: &HttpState,
+    lines: DecodedLines<Arc<OpenStream>>,
+    headers: &HeaderMap,
+    now_us: i64,
+) -> Result<(), ApiError> {
     let mut reasons = lines.first_homeless;
     let mut dropped = lines.homeless;
     let mut commit = Commit::new();
@@ -76,7 +83,9 @@ async fn store(state: &HttpState, lines: DecodedLines<Arc<OpenStream>>, now_us: 
     let knows_no_stream = lines.streams.is_empty();
     for (open, decoded) in lines.streams {
         check_rejected(&decoded, state.options.max_rejected_rows)?;
-        let append = Append::new(decoded, SOURCE, now_us)?;
+        let headers = open.input.wants(Metadata::Headers).then(|| headers_json(headers));
+        let arrival = Arrival { headers: headers.as_deref(), ..Arrival::at(now_us) };
+        let append = Append::new(decoded, &open, SOURCE, &arrival)?;
         append.add_to(&mut commit, &open);
         dropped += append.rejected_rows;
         reasons.extend(append.reasons.iter().cloned());

@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod budget;
+mod headers_json;
 mod health;
 mod idempotency;
 mod influx;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use thermocline_log::{Commit, Receipt};
 
 use super::answer::ApiError;
+use super::headers_json::headers_json;
 use super::idempotency::{IdempotencyKey, REPLAYED, read_key};
 use super::replay;
 use super::rows_body::RowsBody;
@@ -20,6 +21,7 @@ use crate::append::{Append, check_rejected};
 use crate::decode::{Format, Reason};
 use crate::error::Error;
 use crate::input::OpenStream;
+use crate::metadata::{Arrival, Metadata};
 use crate::metrics;
 
 const SOURCE: &str = "http";
@@ -54,7 +56,9 @@ pub(crate) async fn append(
     let (now_us, options) = (state.clock.now_us(), &state.options);
     let decoded = body.decode(&state, &open.shape, now_us).await?;
     check_rejected(&decoded, options.max_rejected_rows)?;
-    let append = Append::new(decoded, SOURCE, now_us)?;
+    let headers = open.input.wants(Metadata::Headers).then(|| headers_json(&headers));
+    let arrival = Arrival { headers: headers.as_deref(), ..Arrival::at(now_us) };
+    let append = Append::new(decoded, &open, SOURCE, &arrival)?;
     let mut commit = Commit::new();
     append.add_to(&mut commit, &open);
     if let Some(key) = &key {

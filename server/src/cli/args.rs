@@ -47,9 +47,21 @@ pub(crate) struct RunArgs {
     /// Address that HTTP listens on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     pub(crate) listen: SocketAddr,
+    /// Memory for the queries' state, as `2GiB`; by default half of what the machine or its container has
+    #[arg(long, env = "THERMOCLINE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub(crate) memory_limit: Option<u64>,
     /// End when every finite source is read: close all windows, let every sink catch up, exit
     #[arg(long)]
     pub(crate) exit_when_done: bool,
+}
+
+/// A size as the options of streams have it, of at least a mebibyte.
+fn size(text: &str) -> Result<u64, String> {
+    match thermocline_sql::size_bytes(text) {
+        Some(bytes) if bytes >= 1 << 20 => Ok(bytes),
+        Some(_) => Err("at least 1MiB is needed".into()),
+        None => Err("expected a size like 2GiB or 500MB".into()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

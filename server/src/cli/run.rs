@@ -46,6 +46,7 @@ async fn try_run(args: RunArgs) -> Result<(), Error> {
         log: LogOptions::default(),
         metrics: Some(metrics),
         checkpoint_rows: None,
+        memory_limit_bytes: args.memory_limit,
     };
     let mut server = match Server::start(settings, &env).await {
         Ok(server) => server,

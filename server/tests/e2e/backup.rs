@@ -155,6 +155,7 @@ async fn server(dir: &Path, data: &str) -> thermocline::Server {
         log: thermocline_log::LogOptions::default(),
         metrics: None,
         checkpoint_rows: Some(3000),
+        memory_limit_bytes: None,
     };
     thermocline::Server::start(settings, &|_| None).await.unwrap()
 }

@@ -34,6 +34,7 @@ async fn a_nearly_full_disk_is_507_and_not_ready_until_there_is_space() {
         log: LogOptions { disk: HookedDisk::new(&disk), ..LogOptions::default() },
         metrics: None,
         checkpoint_rows: None,
+        memory_limit_bytes: None,
     };
     let server = thermocline::Server::start(settings, &|_| None).await.unwrap();
     let url = |path: &str| format!("http://{}{path}", server.address());

@@ -12,5 +12,6 @@ mod examples;
 mod full_disk;
 mod influxdb;
 mod lifecycle;
+mod memory;
 mod mistakes;
 mod support;

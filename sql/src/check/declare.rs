@@ -41,6 +41,7 @@ struct TimeOptions {
 impl Checker {
     pub(super) fn stream(&mut self, statement: &Statement, stream: &CreateStream) {
         let schema = self.schema(statement, &stream.columns);
+        let metadata = self.metadata(statement, &stream.columns, &schema);
         let partition_by = self.columns_named(statement, &stream.partition_by, &schema);
         for (ident, name) in stream.partition_by.iter().zip(&partition_by) {
             if let Ok(field) = schema.field_with_name(name)
@@ -85,6 +86,7 @@ impl Checker {
         let definition = StreamDef {
             name: name.clone(),
             schema,
+            metadata,
             event_time,
             partition_by,
             partitions,
@@ -187,6 +189,7 @@ impl Checker {
 
     pub(super) fn table(&mut self, statement: &Statement, table: &CreateTable) {
         let schema = self.schema(statement, &table.columns);
+        self.no_table_metadata(statement, &table.columns);
         let mut primary_key: Vec<String> =
             table.columns.iter().filter(|c| c.primary_key.is_some()).map(|c| normalized(&c.name)).collect();
         if !table.primary_key.is_empty() {

@@ -6,6 +6,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::constant_word;
+use super::numbers::Numbers;
 use super::samples::Sample;
 
 /// What the signal is between two samples.
@@ -48,6 +49,13 @@ impl Area {
     /// The last sample.
     pub(super) fn last(&self) -> Option<Sample> {
         self.last
+    }
+
+    /// Walks over all that it remembers.
+    pub(super) fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        numbers.sample(&mut self.last)?;
+        numbers.float(&mut self.area_us)?;
+        numbers.float(&mut self.length_us)
     }
 
     /// Goes on to the next sample.

@@ -11,6 +11,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::{canonical, check_count, constant_width, number, numbers};
 use super::row::{Memory, RowFunction};
+use super::row_aggregate::{Storable, Stored};
 
 const USAGE: &str = "deadband(value, width)";
 
@@ -57,5 +58,24 @@ impl Memory for Kept {
             self.last = Some(value);
         }
         Ok(ScalarValue::Boolean(Some(keeps)))
+    }
+}
+
+impl Storable for Deadband {
+    fn stored_types(_types: &[DataType]) -> Vec<DataType> {
+        vec![DataType::Boolean, DataType::Float64]
+    }
+}
+
+impl Stored for Kept {
+    fn store(&self) -> Vec<ScalarValue> {
+        vec![ScalarValue::from(self.last.is_some()), ScalarValue::Float64(self.last.flatten())]
+    }
+
+    fn take_up(&mut self, stored: &[ScalarValue]) -> Result<()> {
+        if let [ScalarValue::Boolean(Some(true)), ScalarValue::Float64(last)] = *stored {
+            self.last = Some(last);
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 
 use super::aggregate::{Aggregate, Kernel, Rows, Single};
 use super::arguments::{numbers, sample_types, times};
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleKernel};
 
 const USAGE: &str = "delta(value, time)";
@@ -68,6 +69,14 @@ impl Fold for Ends {
 
     fn result(&self) -> Option<f64> {
         self.0.map(|(first, last)| last.value - first.value)
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        let (mut first, mut last) = self.0.unzip();
+        numbers.sample(&mut first)?;
+        numbers.sample(&mut last)?;
+        self.0 = first.zip(last);
+        Ok(())
     }
 }
 

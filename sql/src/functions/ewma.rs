@@ -9,6 +9,7 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::constant_interval_us;
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -48,5 +49,9 @@ impl Fold for LowPass {
 
     fn result(&self) -> Option<f64> {
         self.last.map(|last| last.value)
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        numbers.sample(&mut self.last)
     }
 }

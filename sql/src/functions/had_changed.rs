@@ -10,6 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::check_count;
 use super::row::{Memory, RowFunction};
+use super::row_aggregate::{Storable, Stored};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct HadChanged;
@@ -29,21 +30,44 @@ impl RowFunction for HadChanged {
         DataType::Boolean
     }
 
-    fn memory(_types: &[DataType], _args: &[Arc<dyn PhysicalExpr>]) -> Result<Previous> {
-        Ok(Previous(None))
+    fn memory(types: &[DataType], _args: &[Arc<dyn PhysicalExpr>]) -> Result<Previous> {
+        Ok(Previous { value: None, null: ScalarValue::try_from(&types[0])? })
     }
 }
 
 /// The value of the row before.
 #[derive(Debug)]
-pub(super) struct Previous(Option<ScalarValue>);
+pub(super) struct Previous {
+    value: Option<ScalarValue>,
+    /// NULL of its type.
+    null: ScalarValue,
+}
 
 impl Memory for Previous {
     fn next(&mut self, args: &[ArrayRef], row: usize, _following: Option<usize>) -> Result<ScalarValue> {
         let value = ScalarValue::try_from_array(&args[0], row)?;
-        let had_changed = self.0.as_ref().is_some_and(|previous| is_distinct(previous, &value));
-        self.0 = Some(value);
+        let had_changed = self.value.as_ref().is_some_and(|previous| is_distinct(previous, &value));
+        self.value = Some(value);
         Ok(ScalarValue::Boolean(Some(had_changed)))
+    }
+}
+
+impl Storable for HadChanged {
+    /// Whether there was a row, and its value.
+    fn stored_types(types: &[DataType]) -> Vec<DataType> {
+        vec![DataType::Boolean, types[0].clone()]
+    }
+}
+
+impl Stored for Previous {
+    fn store(&self) -> Vec<ScalarValue> {
+        let value = self.value.clone().unwrap_or_else(|| self.null.clone());
+        vec![ScalarValue::from(self.value.is_some()), value]
+    }
+
+    fn take_up(&mut self, stored: &[ScalarValue]) -> Result<()> {
+        self.value = (stored[0] == ScalarValue::from(true)).then(|| stored[1].clone());
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::{check_count, number, numbers};
 use super::row::{Memory, RowFunction};
+use super::row_aggregate::{Storable, Stored};
 
 const USAGE: &str = "idelta(value)";
 
@@ -47,5 +48,24 @@ impl Memory for Previous {
         }
         let value = values.value(row);
         Ok(ScalarValue::Float64(self.0.replace(value).map(|previous| value - previous)))
+    }
+}
+
+impl Storable for IDelta {
+    fn stored_types(_types: &[DataType]) -> Vec<DataType> {
+        vec![DataType::Float64]
+    }
+}
+
+impl Stored for Previous {
+    fn store(&self) -> Vec<ScalarValue> {
+        vec![ScalarValue::Float64(self.0)]
+    }
+
+    fn take_up(&mut self, stored: &[ScalarValue]) -> Result<()> {
+        if let ScalarValue::Float64(value) = stored[0] {
+            self.0 = value;
+        }
+        Ok(())
     }
 }

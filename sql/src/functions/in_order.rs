@@ -3,11 +3,13 @@
 use std::fmt::Debug;
 use std::mem::size_of;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, internal_err};
 use datafusion::logical_expr::Accumulator;
 
 use super::arguments::{numbers, times};
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample};
 
 /// What was folded, and the samples at the latest time, among which the values decide.
@@ -51,12 +53,31 @@ impl<F: Fold> Accumulator for InOrder<F> {
         Ok(ScalarValue::Float64(fold.result()))
     }
 
+    /// In the columns that the samples themselves have where they are in any order: the times of the latest samples, then
+    /// the numbers of the fold; the values of the latest samples.
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        internal_err!("samples in order are never merged")
+        let mut numbers = Numbers::Write(self.latest.iter().map(|sample| sample.time_us).collect());
+        self.fold.numbers(&mut numbers)?;
+        let (Numbers::Write(numbers) | Numbers::Read(numbers)) = numbers;
+        let numbers: Vec<ScalarValue> = numbers.into_iter().map(ScalarValue::from).collect();
+        let values: Vec<ScalarValue> = self.latest.iter().map(|sample| ScalarValue::from(sample.value)).collect();
+        Ok(vec![
+            ScalarValue::List(ScalarValue::new_list(&numbers, &DataType::Int64, true)),
+            ScalarValue::List(ScalarValue::new_list(&values, &DataType::Float64, true)),
+        ])
     }
 
-    fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
-        internal_err!("samples in order are never merged")
+    /// Takes up a state; two are never merged.
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        if !self.latest.is_empty() || states[0].len() != 1 {
+            return internal_err!("samples in order are never merged");
+        }
+        let (numbers, values) = (states[0].as_list::<i32>().value(0), states[1].as_list::<i32>().value(0));
+        let (numbers, values) = (numbers.as_primitive::<Int64Type>(), values.as_primitive::<Float64Type>());
+        let (times, numbers) = numbers.values().split_at(values.len());
+        let sample = |(time_us, value): (&i64, &f64)| Sample { time_us: *time_us, value: *value };
+        self.latest = times.iter().zip(values.values()).map(sample).collect();
+        self.fold.numbers(&mut Numbers::of(numbers.to_vec()))
     }
 
     fn size(&self) -> usize {

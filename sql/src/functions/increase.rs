@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -55,5 +56,13 @@ impl Fold for Counter {
 
     fn result(&self) -> Option<f64> {
         self.increase()
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        let (mut first, mut last) = self.ends.unzip();
+        numbers.sample(&mut first)?;
+        numbers.sample(&mut last)?;
+        self.ends = first.zip(last);
+        numbers.float(&mut self.resets)
     }
 }

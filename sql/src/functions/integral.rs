@@ -7,6 +7,7 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::area::{Area, Between};
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -34,5 +35,9 @@ impl Fold for Seconds {
 
     fn result(&self) -> Option<f64> {
         self.0.last().map(|_| self.0.area_us / 1e6)
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        self.0.numbers(numbers)
     }
 }

@@ -10,6 +10,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::{numbers, sample_types, times};
 use super::row::{Memory, RowFunction};
+use super::row_aggregate::{Storable, Stored};
 use super::samples::Sample;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -51,5 +52,27 @@ impl Memory for Previous {
             (seconds > 0.0).then(|| (sample.value - start) / seconds)
         });
         Ok(ScalarValue::Float64(rate))
+    }
+}
+
+impl Storable for IRate {
+    fn stored_types(_types: &[DataType]) -> Vec<DataType> {
+        vec![DataType::Int64, DataType::Float64]
+    }
+}
+
+impl Stored for Previous {
+    fn store(&self) -> Vec<ScalarValue> {
+        let Some(Sample { time_us, value }) = self.0 else {
+            return vec![ScalarValue::Int64(None), ScalarValue::Float64(None)];
+        };
+        vec![ScalarValue::from(time_us), ScalarValue::from(value)]
+    }
+
+    fn take_up(&mut self, stored: &[ScalarValue]) -> Result<()> {
+        if let [ScalarValue::Int64(Some(time_us)), ScalarValue::Float64(Some(value))] = *stored {
+            self.0 = Some(Sample { time_us, value });
+        }
+        Ok(())
     }
 }

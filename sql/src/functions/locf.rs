@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::arguments::check_count;
 use super::row::{Memory, RowFunction};
+use super::row_aggregate::{Storable, Stored};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Locf;
@@ -43,5 +44,22 @@ impl Memory for Observation {
             self.0 = ScalarValue::try_from_array(&args[0], row)?;
         }
         Ok(self.0.clone())
+    }
+}
+
+impl Storable for Locf {
+    fn stored_types(types: &[DataType]) -> Vec<DataType> {
+        vec![types[0].clone()]
+    }
+}
+
+impl Stored for Observation {
+    fn store(&self) -> Vec<ScalarValue> {
+        vec![self.0.clone()]
+    }
+
+    fn take_up(&mut self, stored: &[ScalarValue]) -> Result<()> {
+        self.0 = stored[0].clone();
+        Ok(())
     }
 }

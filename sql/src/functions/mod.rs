@@ -19,8 +19,10 @@ mod integral;
 mod irate;
 mod locf;
 mod misuse;
+mod numbers;
 mod rate;
 mod row;
+mod row_aggregate;
 mod samples;
 mod sketch;
 mod swinging_door;
@@ -41,12 +43,25 @@ pub(crate) fn aggregates() -> Vec<AggregateUDF> {
 }
 
 /// An aggregate of the dialect for rows that come in the order of their `ts` argument, as those of a stream's `OVER` whose
-/// frame begins at the first row do: the accumulator of such a function keeps no samples. It cannot merge, and a row that
-/// comes out of order is an error. `None` for functions that are not of the dialect.
+/// frame begins at the first row do: the accumulator of such a function keeps no samples. Its state can be stored and taken up,
+/// not merged, and a row that comes out of order is an error. `None` for functions that are not of the dialect.
 #[must_use]
 pub fn in_time_order(function: &AggregateUDF) -> Option<AggregateUDF> {
     let at = aggregates().iter().position(|known| known == function)?;
     Some(aggregates_of(RowOrder::Time).swap_remove(at))
+}
+
+/// A row function as an aggregate of the rows up to the current one, in their order, which must not be merged. `None` for
+/// functions that are not of the dialect, and for `swinging_door`, which needs the row after.
+pub(crate) fn running_row_function(function: &WindowUDF) -> Option<AggregateUDF> {
+    match row_functions().into_iter().find(|known| known == function)?.name() {
+        "deadband" => Some(row_aggregate::running::<deadband::Deadband>()),
+        "had_changed" => Some(row_aggregate::running::<had_changed::HadChanged>()),
+        "idelta" => Some(row_aggregate::running::<idelta::IDelta>()),
+        "irate" => Some(row_aggregate::running::<irate::IRate>()),
+        "locf" => Some(row_aggregate::running::<locf::Locf>()),
+        _ => None,
+    }
 }
 
 /// How a function of these is called; `None` for those of DataFusion.

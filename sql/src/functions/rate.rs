@@ -6,6 +6,7 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::increase::Counter;
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -34,5 +35,9 @@ impl Fold for PerSecond {
         let (first, last) = self.0.ends?;
         let seconds = last.since_us(&first) / 1e6;
         self.0.increase().filter(|_| seconds > 0.0).map(|increase| increase / seconds)
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        self.0.numbers(numbers)
     }
 }

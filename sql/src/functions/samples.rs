@@ -21,6 +21,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::aggregate::{Aggregate, Kernel, Rows};
 use super::arguments::{canonical, numbers, sample_types, times};
 use super::in_order::InOrder;
+use super::numbers::Numbers;
 
 /// A value and its time.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,8 @@ pub(super) trait Fold: Debug + Clone + Send + Sync + 'static {
     fn step(&mut self, sample: Sample);
     /// The result so far.
     fn result(&self) -> Option<f64>;
+    /// Walks over all that it remembers; constants are no part of it.
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()>;
 }
 
 /// An aggregate `name(value, time, constants…)` that folds samples.

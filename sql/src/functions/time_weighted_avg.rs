@@ -8,6 +8,7 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::area::{Area, Between};
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -37,5 +38,9 @@ impl Fold for Mean {
         let last = self.0.last()?;
         // Over an instant it is the value there.
         Some(if self.0.length_us > 0.0 { self.0.area_us / self.0.length_us } else { last.value })
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        self.0.numbers(numbers)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::numbers::Numbers;
 use super::samples::{Fold, Sample, SampleAggregate};
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -44,5 +45,12 @@ impl Fold for Spread {
         let deviation = (self.squares / (self.count - 1.0)).sqrt();
         // Also true of NaN, which stays.
         (self.count > 1.0 && deviation != 0.0).then(|| (self.last - self.mean) / deviation)
+    }
+
+    fn numbers(&mut self, numbers: &mut Numbers) -> Result<()> {
+        for number in [&mut self.count, &mut self.mean, &mut self.squares, &mut self.last] {
+            numbers.float(number)?;
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! `CREATE STREAM` and `CREATE TABLE`.
 
 use sqlparser::ast::Ident;
-use sqlparser::tokenizer::{Span as At, Token};
+use sqlparser::tokenizer::{Location, Span as At, Token};
 
 use super::options::with_options;
 use super::{Parsed, Words};
-use crate::ast::{ColumnDef, CreateStream, CreateTable, Per, Watermark};
+use crate::ast::{ColumnDef, CreateStream, CreateTable, MetadataFrom, Per, Watermark};
 use crate::codes;
 
 /// Constraints of other databases' columns.
@@ -91,7 +91,7 @@ fn column(words: &mut Words<'_>) -> Parsed<ColumnDef> {
     let start = words.start();
     let data_type = words.parser.parse_data_type()?;
     let type_at = words.since(start);
-    let mut column = ColumnDef { name, data_type, type_at, not_null: false, primary_key: None };
+    let mut column = ColumnDef { name, data_type, type_at, not_null: false, primary_key: None, metadata: None };
     loop {
         let start = words.start();
         if words.take_all(&["NOT", "NULL"]) {
@@ -101,13 +101,10 @@ fn column(words: &mut Words<'_>) -> Parsed<ColumnDef> {
         } else if words.take_all(&["PRIMARY", "KEY"]) {
             column.not_null = true;
             column.primary_key = Some(words.since(start));
-        } else if words.take_all(&["METADATA", "FROM"]) || words.take("METADATA") {
-            if matches!(words.peek().token, Token::SingleQuotedString(_)) {
-                words.parser.advance_token();
-            }
-            let message = "METADATA FROM is not supported yet";
-            let diagnostic = words.diagnostic(codes::SOON_METADATA, words.since(start), message);
-            words.note(diagnostic);
+        } else if words.is("METADATA") {
+            words.once(&column.metadata, "METADATA")?;
+            words.take("METADATA");
+            column.metadata = Some(metadata(words, &column.name, start)?);
         } else if CONSTRAINTS.iter().any(|constraint| words.is(constraint)) {
             let message = "a column takes NOT NULL, and in a reference table PRIMARY KEY";
             return Err(words.unexpected_as(codes::CONSTRAINT, message).into());
@@ -115,6 +112,19 @@ fn column(words: &mut Words<'_>) -> Parsed<ColumnDef> {
             return Ok(column);
         }
     }
+}
+
+/// After `METADATA`: `FROM 'key'`, or nothing.
+fn metadata(words: &mut Words<'_>, column: &Ident, start: Location) -> Parsed<MetadataFrom> {
+    if !words.take("FROM") {
+        return Ok(MetadataFrom { key: column.value.clone(), key_at: words.since(start) });
+    }
+    let start = words.start();
+    let Token::SingleQuotedString(key) = words.peek().token.clone() else {
+        return Err(words.unexpected("expected what the column is, as METADATA FROM 'timestamp'").into());
+    };
+    words.parser.advance_token();
+    Ok(MetadataFrom { key, key_at: words.since(start) })
 }
 
 /// `WATERMARK FOR ts AS ts - INTERVAL '…' [PER key]`

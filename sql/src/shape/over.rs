@@ -20,10 +20,21 @@ use datafusion::logical_expr::{
 use super::ordered::Columns;
 use super::over_output::{is_filtered, needed_columns, with_placeholder};
 use super::{ShapeError, error};
+use crate::functions::{in_time_order, running_row_function};
 use crate::lineage::{Origin, origin};
 
 /// Aggregates whose state after any number of rows is small, and exact when it is stored and taken up again.
-const RUNNING: [&str; 16] = [
+const RUNNING: [&str; 26] = [
+    "approx_percentile",
+    "delta",
+    "ewma",
+    "first",
+    "increase",
+    "integral",
+    "last",
+    "rate",
+    "time_weighted_avg",
+    "zscore",
     "count",
     "sum",
     "avg",
@@ -41,6 +52,9 @@ const RUNNING: [&str; 16] = [
     "first_value",
     "last_value",
 ];
+
+/// Of these, those that need their samples in the order of time.
+const FOLDS: [&str; 6] = ["ewma", "increase", "integral", "rate", "time_weighted_avg", "zscore"];
 
 type Result<T, E = ShapeError> = std::result::Result<T, E>;
 
@@ -277,7 +291,16 @@ fn shaped_call(
     let keys = params.partition_by.iter().map(|expr| columns.column(expr.clone())).collect();
     let ignore_nulls = matches!(params.null_treatment, Some(NullTreatment::IgnoreNulls));
     let function = match &call.fun {
-        WindowFunctionDefinition::AggregateUDF(function) => aggregate(function, call, columns)?,
+        WindowFunctionDefinition::AggregateUDF(function) => {
+            let goes_by_time = params.args.get(1).is_some_and(|by| time.is(by, input));
+            match in_time_order(function).filter(|_| is_from_the_first(&params.window_frame)) {
+                Some(in_order) if goes_by_time || !FOLDS.contains(&function.name()) => {
+                    aggregate(&Arc::new(in_order), call, columns)?
+                }
+                Some(_) => return Err(by_another_time(function.name())),
+                None => aggregate(function, call, columns)?,
+            }
+        }
         WindowFunctionDefinition::WindowUDF(function) => match function.name() {
             "row_number" => OverFunction::Number(Numbering::RowNumber),
             "rank" => OverFunction::Number(Numbering::Rank),
@@ -295,7 +318,21 @@ fn shaped_call(
                 let arguments = params.args.iter().map(|argument| columns.argument(argument.clone())).collect();
                 OverFunction::Window { function: Arc::clone(function), arguments, ignore_nulls, frame }
             }
+            name if let Some(running) = running_row_function(function) => {
+                if params.distinct || params.filter.is_some() || ignore_nulls {
+                    let hint = "filter in a subquery below";
+                    return Err(cannot_run(&format!("{name}() with DISTINCT, FILTER or IGNORE NULLS"), hint));
+                }
+                let call =
+                    AggregateFunction::new_udf(Arc::new(running), params.args.clone(), false, None, vec![], None);
+                // It goes from row to row, whatever the frame.
+                OverFunction::Running { aggregate: columns.of_call(call), peers: false }
+            }
             name @ ("ntile" | "percent_rank" | "cume_dist") => return Err(never_complete(&format!("{name}()"))),
+            "swinging_door" => {
+                let hint = "deadband(value, width) keeps rows by the value alone";
+                return Err(cannot_run("swinging_door(), which looks at the row after,", hint));
+            }
             name => return Err(cannot_run(&format!("{name}() with OVER"), "its state cannot be stored and taken up")),
         },
     };
@@ -515,6 +552,16 @@ fn never_complete(what: &str) -> ShapeError {
 
 fn cannot_run(what: &str, hint: &str) -> ShapeError {
     error("TC0333", &format!("{what} cannot run over a stream"), hint)
+}
+
+fn by_another_time(function: &str) -> ShapeError {
+    error(
+        "TC0331",
+        &format!(
+            "{function}() from the first row of the key on, by another time than the stream's, would keep every row"
+        ),
+        "give it the event time as its second argument, or bound the frame: RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW",
+    )
 }
 
 fn groups() -> ShapeError {

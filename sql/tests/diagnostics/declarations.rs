@@ -299,3 +299,96 @@ fn missing_file() {
       = help: it has to be there when the pipeline starts
     "#);
 }
+
+#[test]
+fn metadata() {
+    insta::assert_snapshot!(found(r"CREATE STREAM a (x INT, at TIMESTAMP NOT NULL METADATA FROM 'timestmap', n TEXT NOT NULL METADATA FROM 'topic',
+  h BIGINT METADATA FROM 'headers', offset BIGINT METADATA);
+CREATE STREAM b (at TIMESTAMP METADATA FROM 'timestamp');
+CREATE STREAM c (x INT, at TIMESTAMP METADATA FROM timestamp);
+CREATE STREAM d (x INT, h INT METADATA FROM 'headers', k TEXT NOT NULL METADATA FROM 'key', o TEXT METADATA FROM 'offset');
+CREATE STREAM e (x INT, k TEXT METADATA FROM 'key' METADATA FROM 'key');
+CREATE STREAM good (x INT, topic TEXT METADATA, at TIMESTAMP NOT NULL METADATA FROM 'timestamp', WATERMARK FOR at AS at);
+CREATE TABLE t (x INT, y TEXT METADATA FROM 'key') WITH (location = 't.csv');"), @r#"
+    error[TC0360]: no metadata "timestmap"
+     --> p.sql:1:61
+      |
+    1 | CREATE STREAM a (x INT, at TIMESTAMP NOT NULL METADATA FROM 'timestmap', n TEXT NOT NULL METADATA FROM 'topic',
+      |                                                             ^^^^^^^^^^^
+      = help: did you mean "timestamp"?
+
+    error[TC0360]: "n" is NOT NULL, and not every door knows this of a row
+     --> p.sql:1:74
+      |
+    1 | CREATE STREAM a (x INT, at TIMESTAMP NOT NULL METADATA FROM 'timestmap', n TEXT NOT NULL METADATA FROM 'topic',
+      |                                                                          ^
+      = help: without NOT NULL it is NULL there; only the timestamp is always known
+
+    error[TC0360]: "h" is BIGINT, and this metadata is TEXT
+     --> p.sql:2:5
+      |
+    2 |   h BIGINT METADATA FROM 'headers', offset BIGINT METADATA);
+      |     ^^^^^^
+      = help: write h TEXT METADATA FROM 'headers'
+
+    error[TC0360]: no metadata "offset"
+     --> p.sql:2:51
+      |
+    2 |   h BIGINT METADATA FROM 'headers', offset BIGINT METADATA);
+      |                                                   ^^^^^^^^
+      = help: there is key, topic, timestamp and headers
+
+    error[TC0360]: every column of the stream is metadata: rows have none of their own
+     --> p.sql:3:18
+      |
+    3 | CREATE STREAM b (at TIMESTAMP METADATA FROM 'timestamp');
+      |                  ^^
+
+    error[TC0002]: expected what the column is, as METADATA FROM 'timestamp'
+     --> p.sql:4:52
+      |
+    4 | CREATE STREAM c (x INT, at TIMESTAMP METADATA FROM timestamp);
+      |                                                    ^^^^^^^^^ found timestamp
+
+    error[TC0360]: "h" is INTEGER, and this metadata is TEXT
+     --> p.sql:5:27
+      |
+    5 | CREATE STREAM d (x INT, h INT METADATA FROM 'headers', k TEXT NOT NULL METADATA FROM 'key', o TEXT METADATA FROM 'offset');
+      |                           ^^^
+      = help: write h TEXT METADATA FROM 'headers'
+
+    error[TC0360]: "k" is NOT NULL, and not every door knows this of a row
+     --> p.sql:5:56
+      |
+    5 | CREATE STREAM d (x INT, h INT METADATA FROM 'headers', k TEXT NOT NULL METADATA FROM 'key', o TEXT METADATA FROM 'offset');
+      |                                                        ^
+      = help: without NOT NULL it is NULL there; only the timestamp is always known
+
+    error[TC0360]: no metadata "offset"
+     --> p.sql:5:114
+      |
+    5 | CREATE STREAM d (x INT, h INT METADATA FROM 'headers', k TEXT NOT NULL METADATA FROM 'key', o TEXT METADATA FROM 'offset');
+      |                                                                                                                  ^^^^^^^^
+      = help: there is key, topic, timestamp and headers
+
+    error[TC0005]: METADATA is given twice
+     --> p.sql:6:52
+      |
+    6 | CREATE STREAM e (x INT, k TEXT METADATA FROM 'key' METADATA FROM 'key');
+      |                                                    ^^^^^^^^
+
+    error[TC0360]: a reference table has no metadata
+     --> p.sql:8:45
+      |
+    8 | CREATE TABLE t (x INT, y TEXT METADATA FROM 'key') WITH (location = 't.csv');
+      |                                             ^^^^^
+      = help: metadata is of rows that arrive over time: CREATE STREAM
+
+    warning[TC0701]: no file t.csv
+     --> p.sql:8:69
+      |
+    8 | CREATE TABLE t (x INT, y TEXT METADATA FROM 'key') WITH (location = 't.csv');
+      |                                                                     ^^^^^^^
+      = help: it has to be there when the pipeline starts
+    "#);
+}

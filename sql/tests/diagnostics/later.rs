@@ -21,14 +21,3 @@ CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');"), @r#"
       = help: csv, json and parquet files are
     "#);
 }
-
-#[test]
-fn later_columns() {
-    insta::assert_snapshot!(found(r"CREATE STREAM a (x INT METADATA FROM 'key', ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second');"), @r#"
-    error[TC0907]: METADATA FROM is not supported yet
-     --> p.sql:1:24
-      |
-    1 | CREATE STREAM a (x INT METADATA FROM 'key', ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second');
-      |                        ^^^^^^^^^^^^^^^^^^^
-    "#);
-}

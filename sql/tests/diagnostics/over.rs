@@ -173,3 +173,31 @@ fn a_named_window_is_not_extended() {
       = help: write out its PARTITION BY and ORDER BY
     "#);
 }
+
+#[test]
+fn row_functions() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT device_id, swinging_door(temperature, ts, 1) OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, locf(temperature) IGNORE NULLS OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, rate(temperature, ts + INTERVAL '1 second') OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+INSERT INTO metrics SELECT device_id, had_changed(status) OVER (PARTITION BY device_id ORDER BY ts) AS a, rate(temperature, ts) OVER (ORDER BY ts) AS b FROM readings;"), @r#"
+    error[TC0333]: swinging_door(), which looks at the row after, cannot run over a stream
+     --> p.sql:1:73
+      |
+    1 | INSERT INTO metrics SELECT device_id, swinging_door(temperature, ts, 1) OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+      |                                                                         ^^^^
+      = help: deadband(value, width) keeps rows by the value alone
+
+    error[TC0602]: locf does not take IGNORE NULLS
+     --> p.sql:2:44
+      |
+    2 | INSERT INTO metrics SELECT device_id, locf(temperature) IGNORE NULLS OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+      |                                            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+    error[TC0331]: rate() from the first row of the key on, by another time than the stream's, would keep every row
+     --> p.sql:3:83
+      |
+    3 | INSERT INTO metrics SELECT device_id, rate(temperature, ts + INTERVAL '1 second') OVER (PARTITION BY device_id ORDER BY ts) AS a FROM readings;
+      |                                                                                   ^^^^
+      = help: give it the event time as its second argument, or bound the frame: RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW
+    "#);
+}

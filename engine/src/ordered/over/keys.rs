@@ -103,6 +103,8 @@ pub(super) struct Keys {
     /// Scratch: where a key's rows begin among those gathered.
     starts: Vec<usize>,
     entries: usize,
+    /// Room for entries in all keys.
+    room: usize,
     state_schemas: [SchemaRef; 2],
 }
 
@@ -136,6 +138,7 @@ impl Keys {
             ahead,
             keys: Vec::new(),
             owners: Owners::default(),
+            room: 0,
             batch: Vec::new(),
             starts: Vec::new(),
             entries: 0,
@@ -208,7 +211,7 @@ impl Keys {
             }
             if has_frames {
                 self.batch.push((*number, key.entries.len()));
-                key.entries.push_back(Entry { time_us: *time_us, number: first + row as u64 });
+                push_counted(&mut key.entries, Entry { time_us: *time_us, number: first + row as u64 }, &mut self.room);
                 self.entries += 1;
             }
         }
@@ -312,6 +315,7 @@ impl Keys {
             self.entries -= forget;
             if ended || (!counts && key.entries.is_empty()) {
                 self.table.remove(number);
+                self.room -= key.entries.capacity();
                 *key = Key::default();
                 removed.push(number);
                 continue;
@@ -422,7 +426,8 @@ impl Keys {
         let row_numbers = rows.column(2).as_primitive::<UInt64Type>();
         for row in 0..rows.num_rows() {
             let key = &mut self.keys[numbers[columns.0.value(row) as usize] as usize];
-            key.entries.push_back(Entry { time_us: columns.1.value(row), number: row_numbers.value(row) });
+            let entry = Entry { time_us: columns.1.value(row), number: row_numbers.value(row) };
+            push_counted(&mut key.entries, entry, &mut self.room);
             key.emitted += usize::from(emitted.value(row));
             key.known = key.emitted;
         }
@@ -437,8 +442,10 @@ impl Keys {
     pub(super) fn bytes(&self) -> usize {
         self.table.bytes()
             + self.keys.capacity() * size_of::<Key>()
-            + self.entries * size_of::<Entry>()
+            + self.room * size_of::<Entry>()
             + self.owners.bytes()
+            + self.batch.capacity() * size_of::<(u32, usize)>()
+            + self.starts.capacity() * size_of::<usize>()
             + self.running.iter().map(Running::bytes).sum::<usize>()
     }
 }
@@ -448,6 +455,12 @@ fn touch(key: &mut Key, number: u32, owners: &mut Owners) {
     if !std::mem::replace(&mut key.is_touched, true) {
         owners.touch(key.owner, number);
     }
+}
+
+fn push_counted(entries: &mut Entries, entry: Entry, room: &mut usize) {
+    let before = entries.capacity();
+    entries.push_back(entry);
+    *room += entries.capacity() - before;
 }
 
 /// Notes the moments of the rows that are known to be complete then; of all rows where the key `is_over`.

@@ -268,6 +268,7 @@ impl OrderedOperator for Over {
 
     fn bytes(&self) -> usize {
         let partitions: usize = self.partitions.iter().map(Keys::bytes).sum();
-        partitions + self.inputs.bytes() + self.results.bytes() + self.complete.bytes()
+        let ready: usize = self.ready.iter().map(RecordBatch::get_array_memory_size).sum();
+        partitions + self.inputs.bytes() + self.results.bytes() + self.complete.bytes() + ready
     }
 }

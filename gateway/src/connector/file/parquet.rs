@@ -54,7 +54,7 @@ pub(super) async fn read(config: &FileConfig, committer: &Committer, file: &mut 
     while let Some(decoded) = receiver.recv().await {
         let decoded: Decoded = decoded.map_err(in_file(&file.path))?;
         let position = Position { offset: size, lines: decoded.lines, identity };
-        let append = Append::new(decoded, &file.name, now_us)?;
+        let append = Append::new(decoded, &committer.open, &file.name, &file.arrival(now_us))?;
         if committer.is_stopped() || !committer.commit(&append, &file.key, &position).await? {
             looked = Looked::Stopped;
             break;

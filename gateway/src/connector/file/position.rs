@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::{display_path, io_error};
 use crate::connector::committer::Committer;
 use crate::error::{Error, Result};
+use crate::metadata::Arrival;
 
 /// How far a file was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,13 @@ pub(super) struct OpenFile {
     pub(super) key: String,
     pub(super) file: File,
     pub(super) position: Position,
+}
+
+impl OpenFile {
+    /// What is known of its rows.
+    pub(super) fn arrival(&self, at_us: i64) -> Arrival<'_> {
+        Arrival { topic: Some(&self.name), ..Arrival::at(at_us) }
+    }
 }
 
 /// All positions of a connector, by key.

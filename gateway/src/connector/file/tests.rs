@@ -298,3 +298,24 @@ async fn a_file_that_cannot_be_read_is_an_error_that_names_it() {
         assert!(error.contains(expected) && error.contains(path), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_file_is_the_topic_of_its_rows() {
+    let place = Place::new();
+    place.write("a.csv", "x\n1\n2\n");
+    place.write("b.csv", "x\n3\n");
+    let log = open_log(place.data.path());
+    let schema = arrow::datatypes::Schema::new(vec![
+        arrow::datatypes::Field::new("topic", arrow::datatypes::DataType::Utf8, true),
+        arrow::datatypes::Field::new("x", arrow::datatypes::DataType::Int64, true),
+    ]);
+    let mut input = crate::testing::input(&log, "named", std::sync::Arc::new(schema)).await;
+    input.metadata = vec![crate::MetadataColumn { column: 0, metadata: crate::Metadata::Topic }];
+    let stream = input.stream.clone();
+    let context = ConnectorContext::new(log.clone(), input, CancellationToken::new());
+    Box::new(place.connector(&[("path", "*.csv")])).run(context).await.unwrap();
+    let expected =
+        [("a.csv", 1), ("a.csv", 2), ("b.csv", 3)].map(|(file, x)| format!(r#"{{"topic":"{file}","x":{x}}}"#));
+    assert_eq!(all_lines(&log, &stream), expected);
+    log.close().await.unwrap();
+}

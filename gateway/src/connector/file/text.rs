@@ -105,7 +105,7 @@ async fn commit(
     decoded.rejected.shift_lines(position.lines);
     let identity = position.identity.grown(&file.file, end).map_err(io_error("read", &file.path))?;
     let next = Position { offset: end, lines: position.lines + decoded.lines, identity };
-    let append = Append::new(decoded, &file.name, committer.context.clock.now_us())?;
+    let append = Append::new(decoded, &committer.open, &file.name, &file.arrival(committer.context.clock.now_us()))?;
     let committed = committer.commit(&append, &file.key, &next).await?;
     if committed {
         *position = next;

@@ -20,6 +20,7 @@ use super::committer::Committer;
 use super::{Connector, ConnectorContext, ConnectorEnd, ConnectorStatus, OptionProblem};
 use crate::append::Append;
 use crate::error::Result;
+use crate::metadata::Arrival;
 
 /// Rows of one commit at most.
 const BATCH_ROWS: u64 = 16 << 10;
@@ -102,7 +103,8 @@ impl Connector for Simulator {
             let work = move || filler.fill(&plant, first..end);
             let rows = if due < 256 { work()? } else { tokio::task::spawn_blocking(work).await?? };
             let next = Position { row: end, ..position };
-            if !committer.commit(&Append::of_rows(rows), &key, &next).await? {
+            let append = Append::of_rows(rows, &committer.open, &Arrival::at(clock.now_us()))?;
+            if !committer.commit(&append, &key, &next).await? {
                 return Ok(ConnectorEnd::Stopped);
             }
             position = next;

@@ -3,6 +3,7 @@
 mod bounds;
 mod idempotency;
 mod influx;
+mod metadata;
 mod query;
 mod rows;
 mod slow_disk;
@@ -26,6 +27,7 @@ struct Server {
     url: String,
     client: Client,
     log: Log,
+    registry: StreamRegistry,
     stream: Stream,
     rejected: Stream,
     shutdown: CancellationToken,
@@ -55,12 +57,12 @@ impl Server {
         registry.register(readings);
         registry.register(input(&log, "reading_counts", readings_schema()).await);
         let clock = TestClock::at(NOW_US);
-        let state = state(HttpState::new(log.clone(), registry, options).with_clock(clock));
+        let state = state(HttpState::new(log.clone(), registry.clone(), options).with_clock(clock));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, state, shutdown.clone()));
-        Self { url, client: Client::new(), log, stream, rejected, shutdown, serving, _dir: dir }
+        Self { url, client: Client::new(), log, registry, stream, rejected, shutdown, serving, _dir: dir }
     }
 
     fn address(&self) -> &str {
