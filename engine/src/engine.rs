@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
-use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
+use thermocline_sql::{AlertDef, Emit, EventTime, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ use crate::query::{
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::views::{CurrentRows, Grid, Inlet, Outlet, View, create_view};
 
 /// How an engine is started.
 #[derive(Debug)]
@@ -45,6 +46,9 @@ pub struct Engine {
     log: Log,
     pipeline: Pipeline,
     tables: Arc<Tables>,
+    views: HashMap<String, View>,
+    /// Keep the current rows of views up to date.
+    followers: Vec<JoinHandle<()>>,
     running: Vec<RunningQuery>,
     /// Queries keep cores busy: they have threads of their own, so that doors and sinks answer meanwhile.
     runtime: Option<Runtime>,
@@ -106,10 +110,10 @@ impl<'a> ContinuousQuery<'a> {
         self.shape().streams()
     }
 
-    /// The declared stream it writes, if any.
+    /// The stream or view it writes that other queries may read, if any.
     pub(crate) fn writes(&self) -> Option<&'a str> {
         match self {
-            Self::Insert(QueryDef { target: Target::Stream(stream), .. }) => Some(stream),
+            Self::Insert(QueryDef { target: Target::Stream(into) | Target::View(into), .. }) => Some(into),
             _ => None,
         }
     }
@@ -128,10 +132,10 @@ impl<'a> ContinuousQuery<'a> {
         matches!((self, self.shape()), (Self::Insert(_), QueryShape::Stateless { .. })) && self.writes().is_none()
     }
 
-    /// The stream of the log that its rows or events go to.
+    /// The stream that its rows or events go to.
     fn output_stream(&self) -> String {
         match self {
-            Self::Insert(QueryDef { target: Target::Stream(stream), .. }) => stream.clone(),
+            Self::Insert(QueryDef { target: Target::Stream(into) | Target::View(into), .. }) => into.clone(),
             Self::Insert(query) => format!("out.{}", query.name),
             Self::Alert(alert) => format!("alerts.{}", alert.name),
         }
@@ -150,10 +154,22 @@ impl Engine {
             tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
         // From here on a failure drops an engine, which knows how to end its threads.
-        let mut engine = Self { log, pipeline, tables, running: Vec::new(), runtime: Some(runtime) };
+        let (views, followers, running) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut engine = Self { log, pipeline, tables, views, followers, running, runtime: Some(runtime) };
         let mut streams = HashMap::new();
         for definition in engine.pipeline.streams.values() {
             streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
+        }
+        for definition in engine.pipeline.materialized.values() {
+            let schema = stored_schema(&engine.log, &definition.stream, &definition.schema);
+            let view = create_view(&engine.log, definition, schema).await?;
+            let late = StreamSpec {
+                retention: view.stream.spec().retention,
+                ..StreamSpec::new(late_stream_name(&definition.name), late_schema(&definition.schema))
+            };
+            let late = engine.log.create_stream(late).await?;
+            streams.insert(definition.name.clone(), Streams { stream: view.stream.clone(), late });
+            engine.views.insert(definition.name.clone(), view);
         }
         let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
         let mut opened = Vec::new();
@@ -164,7 +180,10 @@ impl Engine {
         }
         let runtime = engine.runtime.as_ref().expect("just made");
         let running = opened.into_iter().map(|(name, status, query)| query.spawn(runtime, name, status)).collect();
+        let current = engine.views.values().filter_map(|view| view.current.clone());
+        let followers = current.map(|current| runtime.spawn(follow(current))).collect();
         engine.running = running;
+        engine.followers = followers;
         Ok(engine)
     }
 
@@ -199,12 +218,17 @@ impl Engine {
     /// Ad-hoc queries over this pipeline.
     #[must_use]
     pub fn adhoc(&self) -> AdHoc {
+        let materialized = self.views.iter().filter(|(name, _)| self.pipeline.materialized[*name].is_declared);
+        let materialized = materialized.map(|(name, view)| (name.clone(), view.stream.clone(), view.current.clone()));
         let views = self.pipeline.views.values().map(|view| (view.name.clone(), view.plan.clone())).collect();
         let event_times = EventTimes::default();
         for stream in self.pipeline.streams.values() {
             event_times.insert(&stream.name, stream.event_time.as_ref().map(|time| time.column));
         }
-        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times)
+        for view in self.pipeline.materialized.values().filter(|view| view.is_declared) {
+            event_times.insert(&view.name, view.times.first().map(|time| time.column));
+        }
+        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, materialized.collect(), event_times)
     }
 
     /// Name and status of every running query, in the order rows flow.
@@ -234,6 +258,10 @@ impl Engine {
 
     /// Ends every query at once and stores nothing, as a crash would.
     pub async fn abort(mut self) {
+        for follower in self.followers.drain(..) {
+            follower.abort();
+            let _ = follower.await;
+        }
         for query in self.running.drain(..) {
             query.task.abort();
             // Cancelled, or ended before: either way it is gone.
@@ -256,7 +284,11 @@ impl Engine {
         first_failure
     }
 
+    /// A stream, or that of a view.
     fn stream(&self, name: &str) -> Result<Stream> {
+        if let Some(view) = self.views.get(name) {
+            return Ok(view.stream.clone());
+        }
         Ok(self.log.stream(name).ok_or_else(|| thermocline_log::Error::UnknownStream { name: name.to_owned() })?)
     }
 }
@@ -309,7 +341,7 @@ impl Opener<'_> {
         let name = query.name();
         let status = Arc::new(QueryStatus::default());
         let counters = Counters::new(&name, Arc::clone(&status));
-        let Engine { log, pipeline, tables, .. } = self.engine;
+        let Engine { log, tables, .. } = self.engine;
         let mut reads = Vec::new();
         for stream in query.reads() {
             let streams = self.streams.get(stream).expect("the checker resolved every stream").clone();
@@ -332,13 +364,14 @@ impl Opener<'_> {
             QueryShape::Windowed(shape) => {
                 let output = Stage::over_placeholder(&shape.output, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &output, false).await?;
-                let event_time = pipeline.streams[&shape.stream].event_time.as_ref();
+                let (event_time, inlet) = self.event_time(&shape.stream, shape.time_column);
                 let settings = WindowedSettings {
                     name: &name,
                     sql: query.sql(),
                     shape,
                     emit: query.emit(),
-                    event_time: event_time.expect("the checker refuses windows without a watermark"),
+                    event_time: &event_time,
+                    inlet,
                     log,
                     stream: streams.stream,
                     late: streams.late,
@@ -354,9 +387,8 @@ impl Opener<'_> {
                 let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &output, true).await?;
                 let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
-                    let event_time = pipeline.streams[&input.stream].event_time.as_ref();
-                    let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
-                    InputStreams { stream: streams.stream, late: streams.late, failed, event_time }
+                    let (event_time, inlet) = self.event_time(&input.stream, input.time_column);
+                    InputStreams { stream: streams.stream, late: streams.late, failed, event_time, inlet }
                 });
                 let settings = OrderedSettings {
                     name: &name,
@@ -373,6 +405,17 @@ impl Opener<'_> {
             }
         };
         Ok((name, status, opened))
+    }
+
+    /// The event time of a stream, or of a view with what is told about its rows.
+    fn event_time(&self, stream: &str, column: usize) -> (EventTime, Option<Inlet>) {
+        match self.engine.views.get(stream) {
+            Some(view) => (view.event_time(column), view.inlet(column)),
+            None => {
+                let event_time = self.engine.pipeline.streams[stream].event_time.clone();
+                (event_time.expect("the checker refuses what needs a watermark where there is none"), None)
+            }
+        }
     }
 
     /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
@@ -397,6 +440,15 @@ impl Opener<'_> {
                 let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), log, deployment)?;
                 Ok(Emitter::Alert(Box::new(operator)))
             }
+            ContinuousQuery::Insert(QueryDef { target: Target::View(into), .. }) => {
+                let view = &self.engine.views[into];
+                let grid = match query.shape() {
+                    QueryShape::Windowed(shape) => Grid::of(&shape.window),
+                    QueryShape::Ordered(_) | QueryShape::Stateless { .. } => Grid::SECONDS,
+                };
+                let outlet = Outlet::new(log, &view.stream, &view.told, grid);
+                Ok(Emitter::View { stream: view.stream.clone(), gathered: Vec::new(), outlet })
+            }
             ContinuousQuery::Insert(_) if query.writes().is_some() => {
                 Ok(Emitter::Stream(self.streams.get(&name).expect("the checker resolved every target").stream.clone()))
             }
@@ -404,14 +456,33 @@ impl Opener<'_> {
                 let schema = stage.schema();
                 let columns = schema.fields().len() - usize::from(has_row_index);
                 let schema = Schema::new(schema.fields()[..columns].to_vec());
-                let schema = match log.stream(&name) {
-                    None => Arc::new(schema),
-                    Some(existing) => nullable_as_in(existing.schema(), &schema),
-                };
+                let schema = stored_schema(log, &name, &Arc::new(schema));
                 let retention = Retention { max_age: Some(OUTPUT_RETENTION), max_bytes: None };
                 let spec = StreamSpec { retention, ..StreamSpec::new(name, schema) };
                 Ok(Emitter::Stream(log.create_stream(spec).await?))
             }
+        }
+    }
+}
+
+/// The columns of a query in the stream that its rows go to.
+fn stored_schema(log: &Log, stream: &str, schema: &SchemaRef) -> SchemaRef {
+    match log.stream(stream) {
+        None => Arc::clone(schema),
+        Some(existing) => nullable_as_in(existing.schema(), schema),
+    }
+}
+
+/// Keeps the current rows of a view up to date, so that who asks need not wait.
+async fn follow(current: Arc<CurrentRows>) {
+    loop {
+        let caught_up = match current.catch_up() {
+            Ok(()) => current.wait().await,
+            failed => failed,
+        };
+        if let Err(error) = caught_up {
+            tracing::warn!(view = ?current, %error, "a view is not followed any more; who queries it is told why");
+            return;
         }
     }
 }

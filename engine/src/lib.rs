@@ -24,6 +24,7 @@ mod session;
 mod snapshot_file;
 mod stage;
 mod tables;
+mod views;
 mod watermark;
 mod window;
 mod window_exec;

@@ -6,10 +6,14 @@
 mod alert;
 mod declare;
 mod emit;
+mod materialized;
+mod nested;
 mod options;
 mod order;
 mod query;
 mod union;
+mod view_key;
+mod view_time;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -55,6 +59,7 @@ pub fn check(files: &[SourceFile], env: &dyn Fn(&str) -> Option<String>) -> Chec
     let views = checker.views_in_order(&statements);
     for view in views {
         checker.view(view, files);
+        checker.materialized_view(view);
     }
     checker.queries(&statements);
     checker.alerts(&statements);
@@ -67,6 +72,7 @@ enum NameKind {
     Stream,
     Table,
     View,
+    MaterializedView,
     Sink,
     Alert,
 }
@@ -77,6 +83,7 @@ impl NameKind {
             Self::Stream => "a stream",
             Self::Table => "a table",
             Self::View => "a view",
+            Self::MaterializedView => "a materialized view",
             Self::Sink => "a sink",
             Self::Alert => "an alert",
         }
@@ -91,6 +98,8 @@ struct Checker {
     broken: HashSet<String>,
     /// Statements that declare a name a second time.
     repeated: Vec<Span>,
+    /// What each materialized view reads.
+    view_inputs: Vec<(Vec<String>, String)>,
     pipeline: Pipeline,
     found: Vec<Diagnostic>,
 }
@@ -106,6 +115,7 @@ impl Checker {
             names: HashMap::new(),
             broken: HashSet::new(),
             repeated: Vec::new(),
+            view_inputs: Vec::new(),
             pipeline: Pipeline::default(),
             found: Vec::new(),
         }
@@ -119,6 +129,7 @@ impl Checker {
                 Kind::Stream(stream) => (&stream.name, NameKind::Stream),
                 Kind::Table(table) => (&table.name, NameKind::Table),
                 Kind::View(view) => (&view.name, NameKind::View),
+                Kind::MaterializedView(view) => (&view.name, NameKind::MaterializedView),
                 Kind::Sink(sink) => (&sink.name, NameKind::Sink),
                 Kind::Alert(alert) => (&alert.name, NameKind::Alert),
                 Kind::Insert(_) => continue,
@@ -187,7 +198,7 @@ impl Checker {
         let mut names: Vec<&str> = self
             .names
             .iter()
-            .filter(|(_, kind)| matches!(kind, NameKind::Stream | NameKind::Table | NameKind::View))
+            .filter(|(_, kind)| !matches!(kind, NameKind::Sink | NameKind::Alert))
             .map(|(name, _)| name.as_str())
             .collect();
         names.sort_unstable();

@@ -41,8 +41,8 @@ pub use crate::nodes::{
     KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
 };
 pub use crate::pipeline::{
-    AlertDef, EventTime, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef,
-    TableFormat, Target, TimestampUnit, ViewDef,
+    AlertDef, EventTime, MaterializedDef, OptionEntry, OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef,
+    TableDef, TableFormat, Target, TimestampUnit, ViewDef, ViewTime,
 };
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{EventTimes, register_dialect, session_config};

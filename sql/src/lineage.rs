@@ -38,6 +38,7 @@ pub(crate) fn origin(plan: &LogicalPlan, index: usize) -> Origin {
         LogicalPlan::SubqueryAlias(alias) => origin(&alias.input, index),
         LogicalPlan::Subquery(subquery) => origin(&subquery.subquery, index),
         LogicalPlan::Distinct(Distinct::All(input)) => origin(input, index),
+        LogicalPlan::Distinct(Distinct::On(distinct)) => of_expr(distinct.select_expr.get(index), &distinct.input),
         LogicalPlan::Window(window) if index < window.input.schema().fields().len() => origin(&window.input, index),
         LogicalPlan::Join(join) => {
             let left = join.left.schema().fields().len();

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
     Closed, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
@@ -40,6 +41,8 @@ pub(crate) struct WindowedSettings<'a> {
     pub(crate) shape: &'a WindowedShape,
     pub(crate) emit: Emit,
     pub(crate) event_time: &'a EventTime,
+    /// What is told about the rows of a view.
+    pub(crate) inlet: Option<Inlet>,
     pub(crate) log: &'a Log,
     pub(crate) stream: Stream,
     pub(crate) late: Stream,
@@ -59,6 +62,7 @@ pub(crate) struct WindowedQuery {
     stream: Stream,
     late: Stream,
     failed: Stream,
+    inlet: Option<Inlet>,
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
@@ -85,7 +89,7 @@ impl WindowedQuery {
     /// Compiles the query's input, loads its snapshots and replays what came after them.
     pub(crate) async fn open(settings: WindowedSettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
         let WindowedSettings { name, sql, shape, event_time, log, stream, late, failed, .. } = settings;
-        let WindowedSettings { tables, clock, counters, .. } = settings;
+        let WindowedSettings { tables, clock, counters, inlet, .. } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
         let stage = Stage::over_stream(&shape.input, &shape.stream, Arc::clone(&tables)).await?;
@@ -112,6 +116,7 @@ impl WindowedQuery {
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
+            inlet,
             partitions: Vec::new(),
             idle: vec![Idle { since: now }; stream.partitions() as usize],
             operator: WindowOperator::new(Arc::clone(&aggregate), openness, position),
@@ -159,6 +164,7 @@ impl WindowedQuery {
 
     /// Runs until it is told to finish or stop.
     pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        self.emitter.tell(self.operator.position().closed_us)?;
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
@@ -167,6 +173,7 @@ impl WindowedQuery {
             self.tables.refresh().await;
             let read = self.step().await?;
             self.decide_idle();
+            self.look_upstream();
             self.close_windows(self.watermark_us()).await?;
             self.emit_changes().await?;
             if self.store(&mut control).await? == Stored::Abandoned {
@@ -319,7 +326,15 @@ impl WindowedQuery {
     /// The combined watermark: that of the partition that is furthest behind.
     fn watermark_us(&self) -> i64 {
         let watermarks = self.partitions.iter().flatten().map(|task| task.windows.watermark.current_us());
-        watermarks.min().unwrap_or(NO_WATERMARK)
+        let told_us = self.inlet.as_ref().map_or(NO_WATERMARK, Inlet::floor_us);
+        watermarks.min().unwrap_or(NO_WATERMARK).max(told_us)
+    }
+
+    /// Takes what is told about the rows of a view, which are of one partition.
+    fn look_upstream(&mut self) {
+        if let (Some(inlet), Some(task)) = (&mut self.inlet, self.partitions.iter().flatten().next()) {
+            inlet.look(task.next_offset());
+        }
     }
 
     /// The next result that the watermark lets out.
@@ -392,16 +407,21 @@ impl WindowedQuery {
 
     /// Commits what has gathered, with the progress it belongs to.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
-        if self.commit.is_empty() {
+        let Position { closed_us, settled_us } = self.operator.position();
+        let is_due = self.emitter.flush(closed_us, &mut self.commit)?;
+        if self.commit.is_empty() && !is_due {
             return Ok(Stored::Yes);
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
-        let Position { closed_us, settled_us } = self.operator.position();
         let settled_us = (settled_us != closed_us).then_some(settled_us);
         let progress = Progress { closed_us, settled_us, next_offsets };
         self.ledger.store_progress(&progress, &mut commit);
-        commit_when_possible(&self.log, commit, control).await
+        let stored = commit_when_possible(&self.log, commit, control).await?;
+        if stored == Stored::Yes {
+            self.emitter.tell(closed_us)?;
+        }
+        Ok(stored)
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
@@ -415,6 +435,7 @@ impl WindowedQuery {
         let rows = select_all(self.partitions.iter_mut().flatten().map(|task| task.wait().boxed()));
         tokio::select! {
             _ = rows => {}
+            () = told(self.inlet.as_mut()) => {}
             _ = control.changed() => {}
             () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
         }

@@ -46,6 +46,8 @@ impl Checker {
         if !self.distinct_columns(statement, &alert.query, &plan) {
             return;
         }
+        let name = format!("alert.{}", normalized(&alert.name));
+        let Some(plan) = self.nested(statement, &alert.query, &name, plan) else { return };
         let key = self.alert_key(statement, alert, &plan);
         let time = self.alert_time(statement, alert, &plan);
         let raise = self.condition(statement, &alert.raise, &plan);
@@ -53,6 +55,7 @@ impl Checker {
         let severity = alert.severity.as_ref().map(|clause| self.text(statement, clause, &plan));
         let summary = alert.summary.as_ref().map(|clause| self.text(statement, clause, &plan));
         let shape = self.shape(statement, &alert.query, &plan);
+        let shape = shape.filter(|_| self.reads_no_updates(statement, &alert.query, &plan));
         let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
         let (Some(shape), Some(emit), Some(raise), Some(time), true) =
             (shape, emit, raise, time, self.errors() == before)
@@ -137,8 +140,7 @@ impl Checker {
             |index: &usize| fields[*index].name() == window_end && *fields[*index].data_type() == timestamp_type();
         let is_event_time = |index: &usize| match lineage::origin(plan, *index) {
             Origin::Table { table, column } => {
-                let event_time = self.pipeline.streams.get(&table).and_then(|stream| stream.event_time.as_ref());
-                event_time.is_some_and(|event_time| event_time.column == column)
+                self.time_columns(&table).contains(&column)
             }
             _ => false,
         };
