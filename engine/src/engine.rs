@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
 use thermocline_sql::{AlertDef, Emit, EventTime, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target};
 use tokio::runtime::Runtime;
@@ -23,7 +23,8 @@ use crate::query::{
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
-use crate::views::{CurrentRows, Grid, Inlet, Outlet, View, create_view};
+use crate::stored_schema::stored_schema;
+use crate::views::{Grid, Inlet, Outlet, View, create_view};
 
 /// How an engine is started.
 #[derive(Debug)]
@@ -161,14 +162,9 @@ impl Engine {
             streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
         }
         for definition in engine.pipeline.materialized.values() {
-            let schema = stored_schema(&engine.log, &definition.stream, &definition.schema);
-            let view = create_view(&engine.log, definition, schema).await?;
-            let late = StreamSpec {
-                retention: view.stream.spec().retention,
-                ..StreamSpec::new(late_stream_name(&definition.name), late_schema(&definition.schema))
-            };
-            let late = engine.log.create_stream(late).await?;
-            streams.insert(definition.name.clone(), Streams { stream: view.stream.clone(), late });
+            let view = create_view(&engine.log, definition).await?;
+            let (stream, late) = (view.stream.clone(), view.late.clone());
+            streams.insert(definition.name.clone(), Streams { stream, late });
             engine.views.insert(definition.name.clone(), view);
         }
         let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows };
@@ -181,7 +177,7 @@ impl Engine {
         let runtime = engine.runtime.as_ref().expect("just made");
         let running = opened.into_iter().map(|(name, status, query)| query.spawn(runtime, name, status)).collect();
         let current = engine.views.values().filter_map(|view| view.current.clone());
-        let followers = current.map(|current| runtime.spawn(follow(current))).collect();
+        let followers = current.map(|current| runtime.spawn(current.follow())).collect();
         engine.running = running;
         engine.followers = followers;
         Ok(engine)
@@ -463,39 +459,6 @@ impl Opener<'_> {
             }
         }
     }
-}
-
-/// The columns of a query in the stream that its rows go to.
-fn stored_schema(log: &Log, stream: &str, schema: &SchemaRef) -> SchemaRef {
-    match log.stream(stream) {
-        None => Arc::clone(schema),
-        Some(existing) => nullable_as_in(existing.schema(), schema),
-    }
-}
-
-/// Keeps the current rows of a view up to date, so that who asks need not wait.
-async fn follow(current: Arc<CurrentRows>) {
-    loop {
-        let caught_up = match current.catch_up() {
-            Ok(()) => current.wait().await,
-            failed => failed,
-        };
-        if let Err(error) = caught_up {
-            tracing::warn!(view = ?current, %error, "a view is not followed any more; who queries it is told why");
-            return;
-        }
-    }
-}
-
-/// The columns of a query whose earlier rows are in a stream of the columns `existing`: those rows have NULL in what the
-/// query has gained since, and where it could once be NULL.
-fn nullable_as_in(existing: &Schema, query: &Schema) -> SchemaRef {
-    let field = |field: &Arc<Field>| {
-        let held = existing.field_with_name(field.name());
-        let nullable = field.is_nullable() || held.map_or(true, Field::is_nullable);
-        field.as_ref().clone().with_nullable(nullable)
-    };
-    Arc::new(Schema::new(query.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// How long rows on their way to a sink are kept once it has taken them.

@@ -23,6 +23,7 @@ mod query;
 mod session;
 mod snapshot_file;
 mod stage;
+mod stored_schema;
 mod tables;
 mod views;
 mod watermark;

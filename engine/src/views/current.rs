@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
@@ -86,7 +87,7 @@ impl CurrentRows {
     }
 
     /// Takes what has come since the last time.
-    pub(crate) fn catch_up(&self) -> Result<()> {
+    fn catch_up(&self) -> Result<()> {
         self.caught_up().map(|_| ())
     }
 
@@ -108,8 +109,22 @@ impl CurrentRows {
         Ok(state)
     }
 
+    /// Stays up to date, so that who asks need not wait.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        loop {
+            let caught_up = match self.catch_up() {
+                Ok(()) => self.wait().await,
+                failed => failed,
+            };
+            if let Err(error) = caught_up {
+                tracing::warn!(view = self.name, %error, "a view is not followed any more; who queries it is told why");
+                return;
+            }
+        }
+    }
+
     /// Resolves when there are rows that were not taken.
-    pub(crate) async fn wait(&self) -> Result<()> {
+    async fn wait(&self) -> Result<()> {
         let position = self.state.lock().reader.position();
         self.log.reader(self.stream.id(), 0, position, None)?.wait().await;
         Ok(())

@@ -6,7 +6,6 @@ mod outlet;
 mod streams;
 mod table;
 
-pub(crate) use current::CurrentRows;
 pub(crate) use outlet::{Grid, Inlet, Outlet, told};
 pub(crate) use streams::{StoredView, View, create_view, stored_views};
 pub(crate) use table::CurrentTable;

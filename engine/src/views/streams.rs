@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use thermocline_log::{Commit, Log, Retention, Stream, StreamSpec};
 use thermocline_sql::{EventTime, MaterializedDef, ViewTime};
@@ -12,6 +11,8 @@ use tokio::sync::watch;
 use super::current::CurrentRows;
 use super::outlet::{Inlet, Reached, Told};
 use crate::error::Result;
+use crate::late::{late_schema, late_stream_name};
+use crate::stored_schema::stored_schema;
 
 const PREFIX: &str = "view/";
 
@@ -20,6 +21,8 @@ const PREFIX: &str = "view/";
 pub(crate) struct View {
     /// Its rows.
     pub(crate) stream: Stream,
+    /// Those that came late for a query over it.
+    pub(crate) late: Stream,
     /// The current ones of a view that was declared and has a key.
     pub(crate) current: Option<Arc<CurrentRows>>,
     /// How far its writer is.
@@ -53,11 +56,14 @@ struct Stored {
     key: Vec<String>,
 }
 
-/// Creates what a view needs in the log. `schema`: its columns there.
-pub(crate) async fn create_view(log: &Log, definition: &MaterializedDef, schema: SchemaRef) -> Result<View> {
+/// Creates what a view needs in the log.
+pub(crate) async fn create_view(log: &Log, definition: &MaterializedDef) -> Result<View> {
+    let schema = stored_schema(log, &definition.stream, &definition.schema);
     let retention = Retention { max_age: definition.retention, max_bytes: None };
     let spec = StreamSpec { retention, ..StreamSpec::new(&definition.stream, schema) };
     let stream = log.create_stream(spec).await?;
+    let late = StreamSpec::new(late_stream_name(&definition.name), late_schema(stream.schema()));
+    let late = log.create_stream(StreamSpec { retention, ..late }).await?;
     let mut current = None;
     if definition.is_declared {
         let names = definition.key.iter().map(|column| definition.schema.field(*column).name().clone());
@@ -73,7 +79,7 @@ pub(crate) async fn create_view(log: &Log, definition: &MaterializedDef, schema:
         }
     }
     let told = Arc::new(watch::Sender::new(Reached::NOTHING));
-    Ok(View { stream, current, told, times: definition.times.clone() })
+    Ok(View { stream, late, current, told, times: definition.times.clone() })
 }
 
 /// The views that a log holds, without those whose name a stream has now.

@@ -155,14 +155,7 @@ impl<P: Fn(&str) -> Vec<String>> Finder<'_, P> {
         if keeps_one_side {
             return Ok(Some(parts));
         }
-        let compared: Vec<String> = (join.on.iter())
-            .flat_map(|(a, b)| [a, b])
-            .filter_map(|expr| match expr {
-                Expr::Column(column) => other.schema().maybe_index_of_column(column),
-                _ => None,
-            })
-            .map(|index| other.schema().field(index).name().clone())
-            .collect();
+        let compared = compared_columns(join, other);
         let tables = lineage::tables(other).unwrap_or_default();
         let primary_key = tables.first().map(|table| (self.primary_key)(table)).unwrap_or_default();
         let is_one = tables.len() == 1 && !primary_key.is_empty() && primary_key.iter().all(|c| compared.contains(c));
@@ -171,6 +164,25 @@ impl<P: Fn(&str) -> Vec<String>> Finder<'_, P> {
             false => Err(NoKey::Multiplied),
         }
     }
+}
+
+/// The names of the columns of one side of a join that are equal to something of the other side.
+fn compared_columns(join: &Join, side: &LogicalPlan) -> Vec<String> {
+    let of_side = |expr: &Expr| match expr {
+        Expr::Column(column) => side.schema().maybe_index_of_column(column),
+        _ => None,
+    };
+    let is_outside = |expr: &Expr| expr.column_refs().iter().all(|column| !side.schema().has_column(column));
+    let conditions = join.filter.iter().flat_map(split_conjunction).filter_map(|condition| match condition {
+        Expr::BinaryExpr(comparison) if comparison.op == Operator::Eq => Some((&*comparison.left, &*comparison.right)),
+        _ => None,
+    });
+    let conditions = join.on.iter().map(|(a, b)| (a, b)).chain(conditions);
+    let columns = conditions.filter_map(|(a, b)| {
+        let column = of_side(a).filter(|_| is_outside(b));
+        column.or_else(|| of_side(b).filter(|_| is_outside(a)))
+    });
+    columns.map(|index| side.schema().field(index).name().clone()).collect()
 }
 
 fn moved(parts: Parts, to: impl Fn(usize) -> Vec<usize>) -> Parts {

@@ -1,6 +1,7 @@
 //! Event time of rows that a continuous query keeps: which columns a query over them can go by, and how far the watermark of
 //! the one says how far the other is.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::{JoinType, LogicalPlan};
 
 use super::Checker;
@@ -97,7 +98,10 @@ impl Checker {
         let mut is_nested = false;
         // The visitor never fails.
         let _ = lineage::for_each_window(&window.input, |_| is_nested = true);
-        if is_nested && matches!(origin, Origin::Window(_)) {
+        let is_aggregate = |node: &LogicalPlan| Ok(matches!(node, LogicalPlan::Aggregate(_)));
+        let has_results = window.input.exists(is_aggregate).expect("the visitor never fails");
+        // Where there are no results of windows below, that is what is wrong with it.
+        if is_nested && (matches!(origin, Origin::Window(_)) || !has_results) {
             return Some(None);
         }
         let times: Vec<&str> = match view {
@@ -109,10 +113,10 @@ impl Checker {
             Some(view) => format!("the view \"{}\"", view.name),
             None => "the windows below".to_owned(),
         };
-        let message = format!("\"{}\" is not a time that {what} goes by", window.time.name);
+        let message = format!("\"{}\" is not a time of {what}", window.time.name);
         let hint = match times.as_slice() {
             [] => "add window_end, or the event time, to the columns of the view".to_owned(),
-            times => format!("it goes by {}", times.join(" or ")),
+            times => format!("go by {}", times.join(" or ")),
         };
         Some(Some((codes::WINDOW_TIME, window.time.clone(), message, hint)))
     }

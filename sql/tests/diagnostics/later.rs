@@ -4,26 +4,18 @@ use super::found;
 
 #[test]
 fn later_statements() {
-    insta::assert_snapshot!(found(r"CREATE MATERIALIZED VIEW v AS SELECT * FROM readings;
-CREATE ALERT a TO oncall RAISE WHEN NO DATA FOR INTERVAL '5 minutes' AS SELECT * FROM readings;
+    insta::assert_snapshot!(found(r"CREATE ALERT a TO oncall RAISE WHEN NO DATA FOR INTERVAL '5 minutes' AS SELECT * FROM readings;
 CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');"), @r#"
-    error[TC0902]: materialized views are not supported yet
-     --> p.sql:1:8
-      |
-    1 | CREATE MATERIALIZED VIEW v AS SELECT * FROM readings;
-      |        ^^^^^^^^^^^^^^^^^
-      = help: CREATE VIEW is inlined where it is used
-
     error[TC0906]: RAISE WHEN NO DATA FOR is not supported yet
-     --> p.sql:2:37
+     --> p.sql:1:37
       |
-    2 | CREATE ALERT a TO oncall RAISE WHEN NO DATA FOR INTERVAL '5 minutes' AS SELECT * FROM readings;
+    1 | CREATE ALERT a TO oncall RAISE WHEN NO DATA FOR INTERVAL '5 minutes' AS SELECT * FROM readings;
       |                                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
 
     error[TC0909]: reference tables from delta are not supported yet
-     --> p.sql:3:55
+     --> p.sql:2:55
       |
-    3 | CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');
+    2 | CREATE TABLE t (x INT) WITH (location = 'x', format = 'delta');
       |                                                       ^^^^^^^
       = help: csv, json and parquet files are
     "#);
