@@ -22,8 +22,8 @@ use crate::query::{
     StatelessSettings, WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name,
 };
 use crate::stage::Stage;
-use crate::tables::Tables;
 use crate::stored_schema::stored_schema;
+use crate::tables::Tables;
 use crate::views::{Grid, Inlet, Outlet, View, create_view};
 
 /// How an engine is started.

@@ -202,7 +202,9 @@ impl State {
     fn join_last(&mut self) -> Result<()> {
         loop {
             let mut last = self.chunks.iter().rev().map(|(first, chunk)| (*first, chunk.count));
-            let (Some((first, count)), Some((before, count_before))) = (last.next(), last.next()) else { return Ok(()) };
+            let (Some((first, count)), Some((before, count_before))) = (last.next(), last.next()) else {
+                return Ok(());
+            };
             if count_before > 2 * count || count + count_before > JOINED_ROWS {
                 return Ok(());
             }

@@ -79,9 +79,11 @@ impl Outlet {
         Self { log: log.clone(), stream: stream.clone(), told, told_us: NO_WATERMARK, grid }
     }
 
-    /// Whether the watermark has moved so far that readers wait for it: it is committed then, with rows or without.
+    /// Whether the watermark has moved so far that readers, if there are any, wait for it: it is committed then, with rows or without.
     pub(crate) fn owes(&self, watermark_us: i64) -> bool {
-        watermark_us != NO_WATERMARK
+        let has_readers = self.told.receiver_count() > 0;
+        has_readers
+            && watermark_us != NO_WATERMARK
             && (self.told_us == NO_WATERMARK || self.grid.number(watermark_us) > self.grid.number(self.told_us))
     }
 

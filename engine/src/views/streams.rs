@@ -68,7 +68,8 @@ pub(crate) async fn create_view(log: &Log, definition: &MaterializedDef) -> Resu
     if definition.is_declared {
         let names = definition.key.iter().map(|column| definition.schema.field(*column).name().clone());
         let stored = Stored { key: names.collect() };
-        let (name, value) = (format!("{PREFIX}{}", definition.name), serde_json::to_vec(&stored).expect("text always serialises"));
+        let (name, value) =
+            (format!("{PREFIX}{}", definition.name), serde_json::to_vec(&stored).expect("text always serialises"));
         if log.value(&name).as_deref() != Some(&value) {
             let mut commit = Commit::new();
             commit.put(name, value);
@@ -90,7 +91,8 @@ pub(crate) fn stored_views(log: &Log) -> Result<Vec<StoredView>> {
         if log.stream(name).is_some() {
             continue;
         }
-        let (Some(stream), Ok(stored)) = (log.stream(&format!("view.{name}")), serde_json::from_slice::<Stored>(&value))
+        let (Some(stream), Ok(stored)) =
+            (log.stream(&format!("view.{name}")), serde_json::from_slice::<Stored>(&value))
         else {
             continue;
         };

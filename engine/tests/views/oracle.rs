@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::common::duckdb::{answers, cells, same, seeds};
 use super::common::{Pipeline, read};
 
-const CASES: u64 = 4;
+const CASES: u64 = 3;
 /// Windows reach back before 1970 from here.
 const BASE_US: i64 = -40_000_000;
 
@@ -103,12 +103,16 @@ impl Query {
 
     /// The query in the form of this number, into the stream `name`.
     fn sql(&self, name: &str, form: usize) -> String {
-        let target =
-            format!("CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, key TEXT, windows BIGINT, n BIGINT, total BIGINT);");
+        let target = format!(
+            "CREATE STREAM {name} (s TIMESTAMP, e TIMESTAMP, key TEXT, windows BIGINT, n BIGINT, total BIGINT);"
+        );
         let below = self.below();
         match form {
             0 => format!("{target} INSERT INTO {name} {};", self.above(&format!("({below})"), "at")),
-            1 => format!("{target} CREATE VIEW {name}_below AS {below}; INSERT INTO {name} {};", self.above(&format!("{name}_below"), "at")),
+            1 => format!(
+                "{target} CREATE VIEW {name}_below AS {below}; INSERT INTO {name} {};",
+                self.above(&format!("{name}_below"), "at")
+            ),
             _ => format!(
                 "{target} CREATE MATERIALIZED VIEW {name}_below AS {}; INSERT INTO {name} {};",
                 below.replace(&format!("{} AS at", self.time), "window_start, window_end, window_time"),
@@ -168,7 +172,7 @@ impl Case {
         let mut random = StdRng::seed_from_u64(seed);
         let mut now_us = BASE_US;
         let mut rows = Vec::new();
-        for _ in 0..random.random_range(1..300) {
+        for _ in 0..random.random_range(50..200) {
             now_us += match random.random_range(0..30) {
                 0 => random.random_range(0..15_000_000),
                 _ => random.random_range(0..300_000),
@@ -176,7 +180,7 @@ impl Case {
             let key = format!("k{}", random.random_range(0..3));
             rows.push((key, now_us - random.random_range(0..1_000_000), random.random_range(0..9)));
         }
-        Self { rows, queries: (0..5).map(|_| Query::random(&mut random)).collect() }
+        Self { rows, queries: (0..4).map(|_| Query::random(&mut random)).collect() }
     }
 
     async fn run(&self, partitions: u32, batch: usize) -> Vec<Vec<Value>> {
@@ -193,17 +197,21 @@ impl Case {
         for rows in self.rows.chunks(batch) {
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(StringArray::from_iter_values(rows.iter().map(|(key, ..)| key))),
-                Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1)).with_timezone("UTC")),
+                Arc::new(
+                    TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1)).with_timezone("UTC"),
+                ),
                 Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2))),
             ];
-            pipeline.append_batch("readings", RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()).await.unwrap();
+            pipeline
+                .append_batch("readings", RecordBatch::try_new(Arc::clone(&schema), columns).unwrap())
+                .await
+                .unwrap();
             pipeline.settle().await;
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let rows = |name: String| -> Vec<Value> {
-            read(&log, &log.stream(&name).unwrap()).iter().flat_map(cells).collect()
-        };
+        let rows =
+            |name: String| -> Vec<Value> { read(&log, &log.stream(&name).unwrap()).iter().flat_map(cells).collect() };
         let outputs = (0..self.queries.len()).map(|n| {
             let (one, other) = (rows(format!("out{n}")), rows(format!("again{n}")));
             assert_eq!(one, other, "the same in another form: {:?}", self.queries[n]);
@@ -220,7 +228,7 @@ async fn windows_over_windows_agree_with_duckdb_whatever_the_batches_and_partiti
         let case = Case::random(seed);
         for partitions in [1, 3] {
             let whole = case.run(partitions, usize::MAX).await;
-            let batch = [100, 5, 31, 17][(seed as usize + partitions as usize) % 4];
+            let batch = [60, 11, 31, 23][(seed as usize + partitions as usize) % 4];
             let split = case.run(partitions, batch).await;
             assert_eq!(split, whole, "seed {seed}, {partitions} partitions, batches of {batch}");
             for (query, found) in case.queries.iter().zip(whole) {
@@ -239,5 +247,5 @@ async fn windows_over_windows_agree_with_duckdb_whatever_the_batches_and_partiti
         assert_eq!(found.len(), expected.len(), "{place}");
         rows += found.len();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || rows > 500, "{rows} rows");
+    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || rows > 300, "{rows} rows");
 }

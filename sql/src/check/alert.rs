@@ -139,9 +139,7 @@ impl Checker {
         let named_so =
             |index: &usize| fields[*index].name() == window_end && *fields[*index].data_type() == timestamp_type();
         let is_event_time = |index: &usize| match lineage::origin(plan, *index) {
-            Origin::Table { table, column } => {
-                self.time_columns(&table).contains(&column)
-            }
+            Origin::Table { table, column } => self.time_columns(&table).contains(&column),
             _ => false,
         };
         let all = 0..fields.len();

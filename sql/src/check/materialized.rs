@@ -33,12 +33,7 @@ impl Checker {
         }
     }
 
-    fn declare_materialized(
-        &mut self,
-        statement: &Statement,
-        view: &CreateMaterializedView,
-        name: &str,
-    ) -> Option<()> {
+    fn declare_materialized(&mut self, statement: &Statement, view: &CreateMaterializedView, name: &str) -> Option<()> {
         let before = self.errors();
         let mut options = OptionReader::new(statement, &view.options, &mut self.found);
         let retention = options.duration("retention");
@@ -159,8 +154,10 @@ impl Checker {
     pub(super) fn reads_no_updates(&mut self, statement: &Statement, body: &Body, plan: &LogicalPlan) -> bool {
         let Some(view) = self.replaced_view(plan) else { return true };
         let at: At = words_at_fault(codes::SHAPE_NO_STREAM, statement, body);
-        let message = format!("rows of \"{view}\" are emitted early or corrected: here the earlier ones would count too");
-        let hint = "leave EMIT and ALLOW LATENESS out of the view, send its rows straight to a sink, or query it ad hoc";
+        let message =
+            format!("rows of \"{view}\" are emitted early or corrected: here the earlier ones would count too");
+        let hint =
+            "leave EMIT and ALLOW LATENESS out of the view, send its rows straight to a sink, or query it ad hoc";
         self.found.push(Diagnostic::error(codes::VIEW_UPDATES, statement.span(at), message).hint(hint));
         false
     }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, TableReference};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
-use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::Checker;
 use super::query::words_at_fault;
@@ -135,10 +135,7 @@ fn stored_columns(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// A scan of the rows of a part, with the columns that `schema` names.
-fn scan_of(
-    below: &MaterializedDef,
-    schema: &datafusion::common::DFSchemaRef,
-) -> Result<LogicalPlan, DataFusionError> {
+fn scan_of(below: &MaterializedDef, schema: &datafusion::common::DFSchemaRef) -> Result<LogicalPlan, DataFusionError> {
     let table = TableReference::bare(below.name.as_str());
     let source = Arc::new(DeclaredTable { schema: Arc::clone(&below.schema) });
     let columns = below.schema.fields().iter().zip(schema.iter()).map(|(stored, (qualifier, field))| {

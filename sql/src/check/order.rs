@@ -63,9 +63,7 @@ impl Checker {
         let mut feeds: HashMap<&str, Vec<String>> = HashMap::new();
         let written = writes.iter().map(|(from, to, _)| (from, to));
         for (from, to) in written.chain(self.view_inputs.iter().map(|(from, to)| (from, to))) {
-            let is_fed = |kind: Option<&NameKind>| {
-                matches!(kind, Some(NameKind::Stream | NameKind::MaterializedView))
-            };
+            let is_fed = |kind: Option<&NameKind>| matches!(kind, Some(NameKind::Stream | NameKind::MaterializedView));
             for source in from.iter().filter(|name| is_fed(self.names.get(*name))) {
                 feeds.entry(source).or_default().push(to.clone());
             }

@@ -141,7 +141,8 @@ impl Checker {
             let Some(plan) = self.nested(statement, body, &name, plan) else { return };
             let Some(shape) = self.shape(statement, body, &plan) else { return };
             let Some((emit, emit_span)) = self.emit(statement, body, &shape) else { return };
-            let Some((emit, emit_span)) = self.emit_of_views(statement, body, &target, &plan, &shape, (emit, emit_span))
+            let Some((emit, emit_span)) =
+                self.emit_of_views(statement, body, &target, &plan, &shape, (emit, emit_span))
             else {
                 return;
             };

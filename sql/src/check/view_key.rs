@@ -40,7 +40,9 @@ pub(super) fn of(
 ) -> Result<Vec<usize>, NoKey> {
     let window_columns = match shape {
         QueryShape::Stateless { .. } => return Ok(Vec::new()),
-        QueryShape::Ordered(shape) if !matches!(shape.operator, OrderedOperator::Window(_) | OrderedOperator::Over(_)) => {
+        QueryShape::Ordered(shape)
+            if !matches!(shape.operator, OrderedOperator::Window(_) | OrderedOperator::Over(_)) =>
+        {
             return Ok(Vec::new());
         }
         // Cumulating windows begin together.
@@ -151,7 +153,8 @@ impl<P: Fn(&str) -> Vec<String>> Finder<'_, P> {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => return Err(NoKey::Multiplied),
         };
-        let keeps_one_side = !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
+        let keeps_one_side =
+            !matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
         if keeps_one_side {
             return Ok(Some(parts));
         }
@@ -199,7 +202,9 @@ fn positions(exprs: &[Expr], is_it: impl Fn(&Expr) -> bool) -> Vec<usize> {
 fn first_of_key(predicate: &Expr, input: &LogicalPlan) -> Parts {
     split_conjunction(predicate).into_iter().find_map(|condition| {
         let Expr::BinaryExpr(comparison) = condition else { return None };
-        let (Expr::Column(column), Expr::Literal(value, _)) = (&*comparison.left, &*comparison.right) else { return None };
+        let (Expr::Column(column), Expr::Literal(value, _)) = (&*comparison.left, &*comparison.right) else {
+            return None;
+        };
         let bound = value.cast_to(&arrow::datatypes::DataType::Int64).ok()?;
         let is_first = match comparison.op {
             Operator::Eq | Operator::LtEq => bound == ScalarValue::Int64(Some(1)),
@@ -216,7 +221,9 @@ fn numbered_by(plan: &LogicalPlan, index: usize) -> Parts {
     match plan {
         LogicalPlan::Window(window) => {
             let own = index.checked_sub(window.input.schema().fields().len())?;
-            let Expr::WindowFunction(call) = window.window_expr.get(own)?.clone().unalias_nested().data else { return None };
+            let Expr::WindowFunction(call) = window.window_expr.get(own)?.clone().unalias_nested().data else {
+                return None;
+            };
             let WindowFunctionDefinition::WindowUDF(function) = &call.fun else { return None };
             if function.name() != "row_number" {
                 return None;
@@ -234,9 +241,10 @@ fn numbered_by(plan: &LogicalPlan, index: usize) -> Parts {
             let Expr::Column(column) = projection.expr.get(index)?.clone().unalias_nested().data else { return None };
             let below = numbered_by(&projection.input, schema.maybe_index_of_column(&column)?);
             moved(below, |index| {
-                positions(&projection.expr, |expr| {
-                    matches!(expr, Expr::Column(column) if schema.maybe_index_of_column(column) == Some(index))
-                })
+                positions(
+                    &projection.expr,
+                    |expr| matches!(expr, Expr::Column(column) if schema.maybe_index_of_column(column) == Some(index)),
+                )
             })
         }
         _ => None,

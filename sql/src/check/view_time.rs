@@ -51,7 +51,9 @@ impl Checker {
         let streams = &self.pipeline.streams;
         match self.pipeline.materialized.get(table) {
             Some(view) => view.times.iter().map(|time| time.column).collect(),
-            None => streams.get(table).and_then(|s| s.event_time.as_ref()).map(|time| time.column).into_iter().collect(),
+            None => {
+                streams.get(table).and_then(|s| s.event_time.as_ref()).map(|time| time.column).into_iter().collect()
+            }
         }
     }
 

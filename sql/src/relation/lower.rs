@@ -10,7 +10,8 @@ use crate::nodes::WINDOW_COLUMNS;
 /// The input with its own window columns renamed, and its time column. Columns that are only called like one stay.
 pub(super) fn renamed(input: LogicalPlan, time: Column) -> Result<(LogicalPlan, Column)> {
     let schema = input.schema();
-    let is_lower = |index: usize| WINDOW_COLUMNS.contains(&schema.field(index).name().as_str()) && is_own(&input, index);
+    let is_lower =
+        |index: usize| WINDOW_COLUMNS.contains(&schema.field(index).name().as_str()) && is_own(&input, index);
     if !(0..schema.fields().len()).any(is_lower) {
         return Ok((input, time));
     }

@@ -15,14 +15,19 @@ fn found_above(text: &str) -> String {
 
 #[test]
 fn sound_views() {
-    assert_eq!(found_above(r"INSERT INTO metrics SELECT * FROM so_far;
+    assert_eq!(
+        found_above(
+            r"INSERT INTO metrics SELECT * FROM so_far;
 CREATE MATERIALIZED VIEW hours WITH (retention = '30 days') AS SELECT window_end, sum(n) AS n
 FROM TUMBLE(minutes, window_start, INTERVAL '1 hour') GROUP BY window_start, window_end;
 CREATE MATERIALIZED VIEW named AS SELECT m.device_id, d.site, m.window_end, m.n
 FROM (SELECT device_id, window_end, count(*) AS n FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end) AS m
 JOIN devices AS d ON d.device_id = m.device_id;
 CREATE MATERIALIZED VIEW once AS SELECT device_id, ts, temperature FROM readings QUALIFY row_number() OVER (PARTITION BY device_id, ts ORDER BY ts) = 1;
-CREATE ALERT busy TO oncall KEY (device_id) RAISE WHEN n > 3 AS SELECT device_id, window_end, n FROM minutes;"), "");
+CREATE ALERT busy TO oncall KEY (device_id) RAISE WHEN n > 3 AS SELECT device_id, window_end, n FROM minutes;"
+        ),
+        ""
+    );
 }
 
 #[test]
