@@ -170,7 +170,7 @@ async fn crash_everywhere(partitions: u32) {
     }
     assert!(last_rows(&expected["view.so_far"]).len() < expected["view.so_far"].len(), "rows are replaced");
     // A sample of the places, another one for each number of partitions; 1 tries them all.
-    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(101, |every| every.parse().unwrap());
+    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(53, |every| every.parse().unwrap());
     let mut operations = u64::from(partitions);
     let mut crashes = 0;
     loop {
