@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::MemorySchemaProvider;
+use datafusion::catalog::{MemorySchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -19,6 +19,7 @@ use crate::log_table::LogTable;
 use crate::memory::{adhoc_runtime, count_held_rows};
 use crate::session::query_context;
 use crate::tables::Tables;
+use crate::views::{CurrentTable, StoredView, stored_views};
 
 /// Answers ad-hoc queries; cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct AdHoc {
     log: Log,
     tables: Option<Arc<Tables>>,
     views: Arc<Vec<(String, LogicalPlan)>>,
+    /// Those of a pipeline; what the log holds when `None`.
+    materialized: Option<Arc<Vec<StoredView>>>,
     event_times: EventTimes,
     runtime: Arc<RuntimeEnv>,
 }
@@ -37,17 +40,20 @@ impl AdHoc {
     /// The directory for rows that do not fit into memory cannot be made.
     pub fn over_log(log: Log, memory_limit_bytes: u64) -> Result<Self> {
         let runtime = adhoc_runtime(&log.dir(), memory_limit_bytes)?;
-        Ok(Self { log, tables: None, views: Arc::default(), event_times: EventTimes::default(), runtime })
+        let (views, event_times) = (Arc::default(), EventTimes::default());
+        Ok(Self { log, tables: None, views, materialized: None, event_times, runtime })
     }
 
     pub(crate) fn new(
         log: Log,
         tables: Arc<Tables>,
         views: Vec<(String, LogicalPlan)>,
+        materialized: Vec<StoredView>,
         event_times: EventTimes,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        Self { log, tables: Some(tables), views: Arc::new(views), event_times, runtime }
+        let materialized = Some(Arc::new(materialized));
+        Self { log, tables: Some(tables), views: Arc::new(views), materialized, event_times, runtime }
     }
 
     /// Runs a query over what the streams hold now. A stream named `a.b` is table `b` of schema `a`
@@ -65,7 +71,12 @@ impl AdHoc {
 
     fn register(&self, context: &SessionContext) -> Result<()> {
         let catalog = context.catalog("datafusion").expect("the default catalog of a session");
-        for stream in self.log.streams() {
+        let stored = match &self.materialized {
+            Some(views) => Arc::clone(views),
+            None => Arc::new(stored_views(&self.log)?),
+        };
+        let is_view = |name: &str| stored.iter().any(|(view, ..)| view == name);
+        for stream in self.log.streams().into_iter().filter(|stream| !is_view(stream.name())) {
             let name = stream.name().to_owned();
             let table = Arc::new(LogTable::new(self.log.clone(), stream));
             let reference = match name.split_once('.') {
@@ -79,6 +90,9 @@ impl AdHoc {
             };
             context.register_table(reference, table)?;
         }
+        for view in stored.iter() {
+            context.register_table(TableReference::bare(view.0.as_str()), self.view_table(view))?;
+        }
         let Some(tables) = &self.tables else { return Ok(()) };
         for name in tables.names() {
             let table = tables.provider(name).expect("named by itself");
@@ -91,13 +105,28 @@ impl AdHoc {
         Ok(())
     }
 
+    fn view_table(&self, (_, stream, current): &StoredView) -> Arc<dyn TableProvider> {
+        match current {
+            Some(current) => Arc::new(CurrentTable(Arc::clone(current))),
+            None => Arc::new(LogTable::new(self.log.clone(), stream.clone())),
+        }
+    }
+
+    /// What a view reads by this name.
+    fn table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let mut materialized = self.materialized.iter().flat_map(|views| views.iter());
+        match materialized.find(|(known, ..)| known == name) {
+            Some(view) => Some(self.view_table(view)),
+            None => Some(Arc::new(LogTable::new(self.log.clone(), self.log.stream(name)?))),
+        }
+    }
+
     /// A view's plan with its streams bound to what they hold.
     fn bind_streams(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let bound = plan
             .transform_up_with_subqueries(|node| match node {
-                LogicalPlan::TableScan(scan) => match self.log.stream(scan.table_name.table()) {
-                    Some(stream) => {
-                        let table = Arc::new(LogTable::new(self.log.clone(), stream));
+                LogicalPlan::TableScan(scan) => match self.table(scan.table_name.table()) {
+                    Some(table) => {
                         let scan = TableScanBuilder::new(scan.table_name, provider_as_source(table))
                             .with_projection(scan.projection)
                             .build()?;

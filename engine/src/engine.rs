@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::Schema;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use thermocline_log::{Log, Retention, Stream, StreamSpec};
-use thermocline_sql::{AlertDef, Emit, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target, WindowedShape};
+use thermocline_sql::{
+    AlertDef, Emit, EventTime, EventTimes, Pipeline, QueryDef, QueryShape, StreamDef, Target, WindowedShape,
+};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,7 +28,9 @@ use crate::query::{
     WindowedQuery, WindowedSettings, compile_inputs, failed_schema, failed_stream_name, union,
 };
 use crate::stage::Stage;
+use crate::stored_schema::stored_schema;
 use crate::tables::Tables;
+use crate::views::{Grid, Inlet, Outlet, View, create_view};
 
 /// How an engine is started.
 #[derive(Debug)]
@@ -53,6 +57,9 @@ pub struct Engine {
     pipeline: Pipeline,
     tables: Arc<Tables>,
     adhoc: Arc<RuntimeEnv>,
+    views: HashMap<String, View>,
+    /// Keep the current rows of views up to date.
+    followers: Vec<JoinHandle<()>>,
     running: Vec<RunningQuery>,
     /// Queries keep cores busy: they have threads of their own, so that doors and sinks answer meanwhile.
     runtime: Option<Runtime>,
@@ -127,10 +134,10 @@ impl<'a> ContinuousQuery<'a> {
         any.then(|| PerKeyShape::of(shape, lateness)).flatten()
     }
 
-    /// The declared stream it writes, if any.
+    /// The stream or view it writes that other queries may read, if any.
     pub(crate) fn writes(&self) -> Option<&'a str> {
         match self {
-            Self::Insert(QueryDef { target: Target::Stream(stream), .. }) => Some(stream),
+            Self::Insert(QueryDef { target: Target::Stream(into) | Target::View(into), .. }) => Some(into),
             _ => None,
         }
     }
@@ -149,10 +156,10 @@ impl<'a> ContinuousQuery<'a> {
         matches!((self, self.shape()), (Self::Insert(_), QueryShape::Stateless { .. })) && self.writes().is_none()
     }
 
-    /// The stream of the log that its rows or events go to.
+    /// The stream that its rows or events go to.
     fn output_stream(&self) -> String {
         match self {
-            Self::Insert(QueryDef { target: Target::Stream(stream), .. }) => stream.clone(),
+            Self::Insert(QueryDef { target: Target::Stream(into) | Target::View(into), .. }) => into.clone(),
             Self::Insert(query) => format!("out.{}", query.name),
             Self::Alert(alert) => format!("alerts.{}", alert.name),
         }
@@ -176,10 +183,17 @@ impl Engine {
             tokio::runtime::Builder::new_multi_thread().thread_name("thermocline-engine").enable_all().build();
         let runtime = runtime.map_err(|source| Error::Io { action: "start threads in", path: log.dir(), source })?;
         // From here on a failure drops an engine, which knows how to end its threads.
-        let mut engine = Self { log, pipeline, tables, adhoc, running: Vec::new(), runtime: Some(runtime) };
+        let (views, followers, running) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut engine = Self { log, pipeline, tables, adhoc, views, followers, running, runtime: Some(runtime) };
         let mut streams = HashMap::new();
         for definition in engine.pipeline.streams.values() {
             streams.insert(definition.name.clone(), create_streams(&engine.log, definition).await?);
+        }
+        for definition in engine.pipeline.materialized.values() {
+            let view = create_view(&engine.log, definition).await?;
+            let (stream, late) = (view.stream.clone(), view.late.clone());
+            streams.insert(definition.name.clone(), Streams { stream, late });
+            engine.views.insert(definition.name.clone(), view);
         }
         let opener = Opener { engine: &engine, streams, clock, deployment, checkpoint_rows, memory };
         let mut opened = Vec::new();
@@ -195,7 +209,11 @@ impl Engine {
         }
         remove_forgotten_snapshots(&engine.log);
         let runtime = engine.runtime.as_ref().expect("just made");
-        engine.running = opened.into_iter().map(|(queries, opened)| opened.spawn(runtime, queries)).collect();
+        let running = opened.into_iter().map(|(queries, opened)| opened.spawn(runtime, queries)).collect();
+        let current = engine.views.values().filter_map(|view| view.current.clone());
+        let followers = current.map(|current| runtime.spawn(current.follow())).collect();
+        engine.running = running;
+        engine.followers = followers;
         Ok(engine)
     }
 
@@ -230,12 +248,18 @@ impl Engine {
     /// Ad-hoc queries over this pipeline.
     #[must_use]
     pub fn adhoc(&self) -> AdHoc {
+        let materialized = self.views.iter().filter(|(name, _)| self.pipeline.materialized[*name].is_declared);
+        let materialized = materialized.map(|(name, view)| (name.clone(), view.stream.clone(), view.current.clone()));
         let views = self.pipeline.views.values().map(|view| (view.name.clone(), view.plan.clone())).collect();
         let event_times = EventTimes::default();
         for stream in self.pipeline.streams.values() {
             event_times.insert(&stream.name, stream.event_time.as_ref().map(|time| time.column));
         }
-        AdHoc::new(self.log.clone(), Arc::clone(&self.tables), views, event_times, Arc::clone(&self.adhoc))
+        for view in self.pipeline.materialized.values().filter(|view| view.is_declared) {
+            event_times.insert(&view.name, view.times.first().map(|time| time.column));
+        }
+        let (log, tables, runtime) = (self.log.clone(), Arc::clone(&self.tables), Arc::clone(&self.adhoc));
+        AdHoc::new(log, tables, views, materialized.collect(), event_times, runtime)
     }
 
     /// Name and status of every running query, in the order rows flow.
@@ -266,6 +290,10 @@ impl Engine {
 
     /// Ends every query at once and stores nothing, as a crash would.
     pub async fn abort(mut self) {
+        for follower in self.followers.drain(..) {
+            follower.abort();
+            let _ = follower.await;
+        }
         for query in self.running.drain(..) {
             query.task.abort();
             // Cancelled, or ended before: either way it is gone.
@@ -288,7 +316,11 @@ impl Engine {
         first_failure
     }
 
+    /// A stream, or that of a view.
     fn stream(&self, name: &str) -> Result<Stream> {
+        if let Some(view) = self.views.get(name) {
+            return Ok(view.stream.clone());
+        }
         Ok(self.log.stream(name).ok_or_else(|| thermocline_log::Error::UnknownStream { name: name.to_owned() })?)
     }
 }
@@ -368,7 +400,7 @@ impl Opener<'_> {
 
     /// Opens windowed queries that share panes.
     async fn open_windowed(&self, queries: &[(ContinuousQuery<'_>, &WindowedShape)]) -> Result<(Vec<Named>, Opened)> {
-        let Engine { log, pipeline, tables, .. } = self.engine;
+        let Engine { log, tables, .. } = self.engine;
         let shapes: Vec<&WindowedShape> = queries.iter().map(|(_, shape)| *shape).collect();
         let (shape, columns) = union(&shapes);
         let streams = self.streams.get(&shape.stream).expect("the checker resolved every stream").clone();
@@ -392,12 +424,13 @@ impl Opener<'_> {
             });
             named.push((name, status));
         }
-        let event_time = pipeline.streams[&shape.stream].event_time.as_ref();
+        let (event_time, inlet) = self.event_time(&shape.stream, shape.time_column);
         let settings = WindowedSettings {
             members,
             shape: &shape,
             emit: queries[0].0.emit(),
-            event_time: event_time.expect("the checker refuses windows without a watermark"),
+            event_time: &event_time,
+            inlet,
             log,
             stream: streams.stream,
             late: streams.late,
@@ -469,9 +502,8 @@ impl Opener<'_> {
                 let output = Stage::over_placeholder_rows(&shape.output, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &output, true, results).await?;
                 let inputs = reads.into_iter().zip(&shape.inputs).map(|((streams, failed), input)| {
-                    let event_time = pipeline.streams[&input.stream].event_time.as_ref();
-                    let event_time = event_time.expect("the checker refuses ordered queries without a watermark");
-                    InputStreams { stream: streams.stream, late: streams.late, failed, event_time }
+                    let (event_time, inlet) = self.event_time(&input.stream, input.time_column);
+                    InputStreams { stream: streams.stream, late: streams.late, failed, event_time, inlet }
                 });
                 let settings = OrderedSettings {
                     name: &name,
@@ -488,6 +520,17 @@ impl Opener<'_> {
             }
         };
         Ok((vec![(name, status)], opened))
+    }
+
+    /// The event time of a stream, or of a view with what is told about its rows.
+    fn event_time(&self, stream: &str, column: usize) -> (EventTime, Option<Inlet>) {
+        match self.engine.views.get(stream) {
+            Some(view) => (view.event_time(column), view.inlet(column)),
+            None => {
+                let event_time = self.engine.pipeline.streams[stream].event_time.clone();
+                (event_time.expect("the checker refuses what needs a watermark where there is none"), None)
+            }
+        }
     }
 
     /// The stream of the rows of one stream that a query fails on; of a further stream, it is named after that too.
@@ -518,6 +561,15 @@ impl Opener<'_> {
                 let operator = AlertOperator::open(alert, stage.df_schema(), events.id(), failed, log, deployment)?;
                 Ok(Emitter::Alert(Box::new(operator)))
             }
+            ContinuousQuery::Insert(QueryDef { target: Target::View(into), .. }) => {
+                let view = &self.engine.views[into];
+                let grid = match query.shape() {
+                    QueryShape::Windowed(shape) => Grid::of(&shape.window),
+                    QueryShape::Ordered(_) | QueryShape::Stateless { .. } => Grid::SECONDS,
+                };
+                let outlet = Outlet::new(log, &view.stream, &view.told, grid);
+                Ok(Emitter::View { stream: view.stream.clone(), gathered: Vec::new(), outlet })
+            }
             ContinuousQuery::Insert(_) if query.writes().is_some() => {
                 Ok(Emitter::Stream(self.streams.get(&name).expect("the checker resolved every target").stream.clone()))
             }
@@ -525,27 +577,13 @@ impl Opener<'_> {
                 let schema = stage.schema();
                 let columns = schema.fields().len() - usize::from(has_row_index);
                 let schema = Schema::new(schema.fields()[..columns].to_vec());
-                let schema = match log.stream(&name) {
-                    None => Arc::new(schema),
-                    Some(existing) => nullable_as_in(existing.schema(), &schema),
-                };
+                let schema = stored_schema(log, &name, &Arc::new(schema));
                 let retention = Retention { max_age: Some(OUTPUT_RETENTION), max_bytes: None };
                 let spec = StreamSpec { retention, ..StreamSpec::new(name, schema) };
                 Ok(Emitter::Stream(log.create_stream(spec).await?))
             }
         }
     }
-}
-
-/// The columns of a query whose earlier rows are in a stream of the columns `existing`: those rows have NULL in what the
-/// query has gained since, and where it could once be NULL.
-fn nullable_as_in(existing: &Schema, query: &Schema) -> SchemaRef {
-    let field = |field: &Arc<Field>| {
-        let held = existing.field_with_name(field.name());
-        let nullable = field.is_nullable() || held.map_or(true, Field::is_nullable);
-        field.as_ref().clone().with_nullable(nullable)
-    };
-    Arc::new(Schema::new(query.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// How long rows on their way to a sink are kept once it has taken them.

@@ -48,6 +48,9 @@ fn statement_of(pipeline: &Pipeline, stream: &str) -> Option<Span> {
     if let Some(declared) = pipeline.streams.get(stream) {
         return Some(declared.span.clone());
     }
+    if let Some(view) = pipeline.materialized.values().find(|view| view.stream == stream) {
+        return Some(view.span.clone());
+    }
     let query = stream.strip_prefix("out.").or_else(|| stream.strip_prefix("failed."))?;
     pipeline.queries.iter().find(|known| known.name == query).map(|known| known.span.clone())
 }

@@ -38,6 +38,7 @@ pub(crate) enum Kind {
     Stream(Box<CreateStream>),
     Table(CreateTable),
     View(CreateView),
+    MaterializedView(CreateMaterializedView),
     Sink(CreateSink),
     Insert(Insert),
     Alert(Box<CreateAlert>),
@@ -108,6 +109,13 @@ pub(crate) struct CreateTable {
 #[derive(Debug)]
 pub(crate) struct CreateView {
     pub(crate) name: Ident,
+    pub(crate) query: Body,
+}
+
+#[derive(Debug)]
+pub(crate) struct CreateMaterializedView {
+    pub(crate) name: Ident,
+    pub(crate) options: Vec<OptionDef>,
     pub(crate) query: Body,
 }
 

@@ -7,12 +7,16 @@ mod absence;
 mod alert;
 mod declare;
 mod emit;
+mod materialized;
 mod metadata;
+mod nested;
 mod options;
 mod order;
 mod per_key;
 mod query;
 mod union;
+mod view_key;
+mod view_time;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -58,6 +62,7 @@ pub fn check(files: &[SourceFile], env: &dyn Fn(&str) -> Option<String>) -> Chec
     let views = checker.views_in_order(&statements);
     for view in views {
         checker.view(view, files);
+        checker.materialized_view(view);
     }
     checker.queries(&statements);
     checker.alerts(&statements);
@@ -70,6 +75,7 @@ enum NameKind {
     Stream,
     Table,
     View,
+    MaterializedView,
     Sink,
     Alert,
 }
@@ -80,6 +86,7 @@ impl NameKind {
             Self::Stream => "a stream",
             Self::Table => "a table",
             Self::View => "a view",
+            Self::MaterializedView => "a materialized view",
             Self::Sink => "a sink",
             Self::Alert => "an alert",
         }
@@ -94,6 +101,8 @@ struct Checker {
     broken: HashSet<String>,
     /// Statements that declare a name a second time.
     repeated: Vec<Span>,
+    /// What each materialized view reads.
+    view_inputs: Vec<(Vec<String>, String)>,
     pipeline: Pipeline,
     found: Vec<Diagnostic>,
 }
@@ -109,6 +118,7 @@ impl Checker {
             names: HashMap::new(),
             broken: HashSet::new(),
             repeated: Vec::new(),
+            view_inputs: Vec::new(),
             pipeline: Pipeline::default(),
             found: Vec::new(),
         }
@@ -122,6 +132,7 @@ impl Checker {
                 Kind::Stream(stream) => (&stream.name, NameKind::Stream),
                 Kind::Table(table) => (&table.name, NameKind::Table),
                 Kind::View(view) => (&view.name, NameKind::View),
+                Kind::MaterializedView(view) => (&view.name, NameKind::MaterializedView),
                 Kind::Sink(sink) => (&sink.name, NameKind::Sink),
                 Kind::Alert(alert) => (&alert.name, NameKind::Alert),
                 Kind::Insert(_) => continue,
@@ -190,7 +201,7 @@ impl Checker {
         let mut names: Vec<&str> = self
             .names
             .iter()
-            .filter(|(_, kind)| matches!(kind, NameKind::Stream | NameKind::Table | NameKind::View))
+            .filter(|(_, kind)| !matches!(kind, NameKind::Sink | NameKind::Alert))
             .map(|(name, _)| name.as_str())
             .collect();
         names.sort_unstable();

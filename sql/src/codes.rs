@@ -98,6 +98,9 @@ codes! {
     JOIN_UNBOUNDED = "TC0340", "A join of streams would have to remember every row: its condition needs a bound in event time.";
     JOIN_FORM = "TC0341", "A join of streams in a form that is not supported.";
     JOIN_WATERMARK = "TC0342", "A join of streams goes by event time, and a stream of it has no `WATERMARK`.";
+    VIEW_KEY = "TC0350", "A materialized view replaces rows by their key, and a column of that is not among its columns.";
+    VIEW_NO_KEY = "TC0351", "The rows of a materialized view have no key that is known.";
+    VIEW_UPDATES = "TC0352", "A materialized view whose rows are replaced cannot be read continuously, except straight into a sink.";
     METADATA = "TC0360", "A `METADATA` column of an unknown key, another type, or that not every door can fill.";
     ENGINE = "TC0398", "The engine cannot run the query; found by the server.";
     SHAPE_DEFECT = "TC0399", "The plan could not be cut into stages: a defect of thermocline.";
@@ -153,7 +156,7 @@ codes! {
 
     // 09: known to the dialect, not built yet
     SOON_WINDOW = "TC0901", "This window function is not supported yet (not given any more).";
-    SOON_MATERIALIZED = "TC0902", "`CREATE MATERIALIZED VIEW` is not supported yet.";
+    SOON_MATERIALIZED = "TC0902", "`CREATE MATERIALIZED VIEW` is not supported yet (not given any more).";
     SOON_EMIT = "TC0903", "`EMIT ON UPDATE` and `EMIT EVERY` are not supported yet (not given any more).";
     SOON_LATENESS = "TC0904", "`ALLOW LATENESS` is not supported yet (not given any more).";
     SOON_PER_KEY = "TC0905", "Watermarks per key are not supported yet (not given any more).";

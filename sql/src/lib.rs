@@ -42,8 +42,9 @@ pub use crate::nodes::{
     KEYED_WINDOW_TIME, KeyedWindowNode, PlaceholderNode, WINDOW_COLUMNS, WindowNode, timestamp_type,
 };
 pub use crate::pipeline::{
-    AlertConditions, AlertDef, AlertRule, EventTime, Metadata, MetadataColumn, OptionEntry, OptionValue, Options,
-    Pipeline, QueryDef, SinkDef, StreamDef, TableDef, TableFormat, Target, TimestampUnit, ViewDef,
+    AlertConditions, AlertDef, AlertRule, EventTime, MaterializedDef, Metadata, MetadataColumn, OptionEntry,
+    OptionValue, Options, Pipeline, QueryDef, SinkDef, StreamDef, TableDef, TableFormat, Target, TimestampUnit,
+    ViewDef, ViewTime,
 };
 pub use crate::pipeline::{Early, Emit};
 pub use crate::session::{EventTimes, register_dialect, session_config};

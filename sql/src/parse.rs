@@ -12,7 +12,7 @@ mod words;
 
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Span as At, Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::ast::{Kind, Statement};
 use crate::bounds;
@@ -115,12 +115,9 @@ fn create(words: &mut Words<'_>) -> Parsed<Kind> {
         stream::create_table(words).map(Kind::Table)
     } else if words.take("VIEW") {
         query::create_view(words).map(Kind::View)
-    } else if words.is("MATERIALIZED") {
-        let at = words.peek().span;
-        words.take("MATERIALIZED");
-        let at = At::new(at.start, words.peek().span.end);
-        let soon = "materialized views are not supported yet";
-        Err(words.diagnostic(codes::SOON_MATERIALIZED, at, soon).hint("CREATE VIEW is inlined where it is used").into())
+    } else if words.take("MATERIALIZED") {
+        words.expect("VIEW")?;
+        query::create_materialized_view(words).map(Kind::MaterializedView)
     } else if words.take("SINK") {
         query::create_sink(words).map(Kind::Sink)
     } else if words.take("ALERT") {

@@ -44,6 +44,8 @@ pub struct Pipeline {
     pub tables: IndexMap<String, TableDef>,
     /// `CREATE VIEW`, by name: its text and plan.
     pub views: IndexMap<String, ViewDef>,
+    /// `CREATE MATERIALIZED VIEW`, and the parts of queries whose rows another part reads, by name.
+    pub materialized: IndexMap<String, MaterializedDef>,
     /// `CREATE SINK`, by name.
     pub sinks: IndexMap<String, SinkDef>,
     /// `INSERT INTO … SELECT` and `CREATE SINK … AS SELECT`, in the order they were written.
@@ -180,6 +182,41 @@ pub struct ViewDef {
     pub span: Span,
 }
 
+/// `CREATE MATERIALIZED VIEW`, or a part of a query: rows that a continuous query keeps in a stream of the log.
+#[derive(Debug, Clone)]
+pub struct MaterializedDef {
+    /// What queries call it.
+    pub name: String,
+    /// The stream of the log that holds its rows.
+    pub stream: String,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Columns whose values a row takes the place of an earlier one by; none where every row stays.
+    pub key: Vec<usize>,
+    /// Columns that a query over it can go by in event time, the usual one first.
+    pub times: Vec<ViewTime>,
+    /// Whether rows take the place of earlier ones before they are final.
+    pub has_updates: bool,
+    /// Whether it was declared, and can be queried by its name.
+    pub is_declared: bool,
+    /// How long rows are kept, unlimited when `None`.
+    pub retention: Option<Duration>,
+    /// Where it was written.
+    pub span: Span,
+}
+
+/// A time column of rows that a continuous query keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewTime {
+    /// Index of the column.
+    pub column: usize,
+    /// When the query that makes the rows has seen watermark `w`, no row before `w + ahead_us` comes any more; in
+    /// microseconds.
+    pub ahead_us: i64,
+    /// How far a row may be behind the latest one, in microseconds.
+    pub disorder_us: i64,
+}
+
 /// `CREATE SINK`.
 #[derive(Debug, Clone)]
 pub struct SinkDef {
@@ -202,6 +239,8 @@ pub enum Target {
     Stream(String),
     /// Into a sink.
     Sink(String),
+    /// Into what holds the rows of a materialized view, or of a part of a query.
+    View(String),
 }
 
 /// When a windowed query emits.

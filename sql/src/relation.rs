@@ -1,7 +1,7 @@
 //! Window functions in FROM: `TUMBLE(input, time, size)`, `HOP(input, time, slide, size)` … become a [`WindowNode`].
 
 mod aligned;
-
+mod lower;
 mod rows;
 
 use std::fmt;
@@ -166,6 +166,7 @@ fn plan_window(
         Some(window) => window,
         None => rows::state_window(call, &arguments, &input, context)?,
     };
+    let (input, time) = lower::renamed(input, time)?;
     for name in WINDOW_COLUMNS {
         if !input.schema().fields_with_unqualified_name(name).is_empty() {
             let message = format!("the input of {} already has a column \"{name}\"", call.function);

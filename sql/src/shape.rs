@@ -81,6 +81,8 @@ impl QueryShape {
 pub struct WindowedShape {
     /// The stream.
     pub stream: String,
+    /// Index of its event time.
+    pub time_column: usize,
     /// From the stream to the rows that are aggregated; window columns are NULL in it.
     pub input: LogicalPlan,
     /// The windows.
@@ -122,6 +124,8 @@ pub struct OrderedShape {
 pub struct OrderedInput {
     /// The stream; rows are ordered by its event time.
     pub stream: String,
+    /// Index of that.
+    pub time_column: usize,
     /// From the stream to exactly the columns that the operator takes.
     pub plan: LogicalPlan,
 }

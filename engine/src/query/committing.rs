@@ -53,6 +53,11 @@ impl Committing {
         Self { under_way: Some((commit, receiving)), measures: Some(measures) }
     }
 
+    /// Whether a commit is on its way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// Takes note of rows that were read since and made nothing to commit.
     pub(super) fn then<'a>(&mut self, measures: Measures, queries: impl Iterator<Item = &'a Counters>) {
         match self.under_way {

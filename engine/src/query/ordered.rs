@@ -36,6 +36,7 @@ use crate::ordered::{
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 
 /// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
@@ -58,7 +59,7 @@ pub(crate) struct OrderedSettings<'a> {
     pub(crate) sql: &'a str,
     pub(crate) shape: &'a OrderedShape,
     pub(crate) log: &'a Log,
-    pub(crate) inputs: Vec<InputStreams<'a>>,
+    pub(crate) inputs: Vec<InputStreams>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
@@ -67,11 +68,13 @@ pub(crate) struct OrderedSettings<'a> {
 }
 
 /// The streams of one input.
-pub(crate) struct InputStreams<'a> {
+pub(crate) struct InputStreams {
     pub(crate) stream: Stream,
     pub(crate) late: Stream,
     pub(crate) failed: Stream,
-    pub(crate) event_time: &'a EventTime,
+    pub(crate) event_time: EventTime,
+    /// What is told about the rows of a view.
+    pub(crate) inlet: Option<Inlet>,
 }
 
 /// An ordered query, ready to run.
@@ -112,11 +115,24 @@ struct Input {
     /// When each partition last had rows, by the engine's clock.
     active: Vec<Duration>,
     idle_timeout: Option<Duration>,
+    inlet: Option<Inlet>,
 }
 
 impl Input {
     fn partitions(&self) -> impl Iterator<Item = &OrderedPartition> {
         self.partitions.iter().flatten()
+    }
+
+    /// How far a partition is, by its rows or by what is told about them.
+    fn watermark_us(&self, partition: &OrderedPartition) -> i64 {
+        partition.watermark_us().max(self.inlet.as_ref().map_or(NO_WATERMARK, Inlet::floor_us))
+    }
+
+    /// Takes what is told about the rows of a view, which are of one partition.
+    fn look_upstream(&mut self) {
+        if let (Some(inlet), Some(partition)) = (&mut self.inlet, self.partitions.iter().flatten().next()) {
+            inlet.look(partition.next_offset());
+        }
     }
 
     fn partitions_mut(&mut self) -> impl Iterator<Item = &mut OrderedPartition> {
@@ -175,7 +191,7 @@ impl OrderedQuery {
                 let position = positions.next().unwrap_or(at_start);
                 partitions.push(Some(OrderedPartition::new(&source, stage, position, decisions)?));
             }
-            let InputStreams { stream, late, failed, event_time } = streams;
+            let InputStreams { stream, late, failed, event_time, inlet } = streams;
             opened.push(Input {
                 ledger,
                 schema: partitions
@@ -187,6 +203,7 @@ impl OrderedQuery {
                 active: vec![clock.elapsed(); partitions.len()],
                 partitions,
                 idle_timeout: event_time.idle_timeout,
+                inlet,
                 stream,
                 late,
                 failed,
@@ -229,6 +246,7 @@ impl OrderedQuery {
 
     /// Runs until it is told to finish or stop.
     pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        self.emitter.tell(self.watermark_us)?;
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
@@ -238,6 +256,7 @@ impl OrderedQuery {
             let read = self.step(self.catch_up().as_deref(), false).await?;
             self.decide_idle();
             self.begin_watch().await?;
+            self.inputs.iter_mut().for_each(Input::look_upstream);
             if self.advance_by_parts(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
@@ -437,7 +456,8 @@ impl OrderedQuery {
 
     /// The combined watermark: that of the partition that is furthest behind.
     fn combined_us(&self) -> i64 {
-        self.partitions().map(OrderedPartition::watermark_us).min().unwrap_or(NO_WATERMARK)
+        let of_input = |input: &Input| input.partitions().map(|p| input.watermark_us(p)).min();
+        self.inputs.iter().filter_map(of_input).min().unwrap_or(NO_WATERMARK)
     }
 
     fn partitions(&self) -> impl Iterator<Item = &OrderedPartition> {
@@ -455,7 +475,7 @@ impl OrderedQuery {
         let mut states = Vec::new();
         for input in &self.inputs {
             for (n, partition) in input.partitions().enumerate() {
-                states.push((is_idle(input, n, partition), partition.watermark_us()));
+                states.push((is_idle(input, n, partition), input.watermark_us(partition)));
             }
         }
         let active = states.iter().filter(|(idle, _)| !idle).map(|(_, watermark_us)| *watermark_us).min();
@@ -527,14 +547,19 @@ impl OrderedQuery {
     /// Commits what has gathered, with the progress it belongs to.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
         self.gathered_bytes = 0;
-        if self.commit.is_empty() {
+        let is_due = self.emitter.flush(self.watermark_us, &mut self.commit)?;
+        if self.commit.is_empty() && !is_due {
             return Ok(Stored::Yes);
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions().map(OrderedPartition::next_offset).collect();
         let progress = Progress { closed_us: self.watermark_us, settled_us: None, next_offsets };
         self.inputs[0].ledger.store_progress(&progress, &mut commit);
-        commit_when_possible(&self.log, commit, control).await
+        let stored = commit_when_possible(&self.log, commit, control).await?;
+        if stored == Stored::Yes {
+            self.emitter.tell(self.watermark_us)?;
+        }
+        Ok(stored)
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
@@ -546,10 +571,13 @@ impl OrderedQuery {
             input.active.iter().map(|active| *active + timeout).filter(|at| *at > now).min()
         });
         let timeout = idle_at.min().map(|at| at - now).into_iter().chain(look).min();
-        let partitions = self.inputs.iter_mut().flat_map(Input::partitions_mut);
-        let rows = select_all(partitions.map(|partition| partition.wait().boxed()));
+        let something = self.inputs.iter_mut().flat_map(|Input { partitions, inlet, .. }| {
+            let rows = partitions.iter_mut().flatten().map(|partition| partition.wait().boxed());
+            rows.chain([told(inlet.as_mut()).boxed()])
+        });
+        let something = select_all(something);
         tokio::select! {
-            _ = rows => {}
+            _ = something => {}
             _ = control.changed() => {}
             () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
         }
@@ -583,7 +611,7 @@ fn stored_state(
     query: &str,
     log: &Log,
     file: &str,
-    inputs: &[InputStreams<'_>],
+    inputs: &[InputStreams],
     schemas: &[SchemaRef],
     operator: &[SchemaRef],
 ) -> Result<Option<OrderedState>> {
@@ -599,8 +627,8 @@ fn stored_state(
 }
 
 /// Columns of the waiting rows of every partition of every input.
-fn waiting_schemas(inputs: &[InputStreams<'_>], stages: &[Stage]) -> Vec<SchemaRef> {
-    let of_input = |(input, stage): (&InputStreams<'_>, &Stage)| {
+fn waiting_schemas(inputs: &[InputStreams], stages: &[Stage]) -> Vec<SchemaRef> {
+    let of_input = |(input, stage): (&InputStreams, &Stage)| {
         vec![super::ordered_partition::without_row(&stage.schema()); input.stream.partitions() as usize]
     };
     inputs.iter().zip(stages).flat_map(of_input).collect()

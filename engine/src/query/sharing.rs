@@ -12,6 +12,7 @@ use super::member::ResumePoint;
 pub(crate) struct SharedInput<'a> {
     input: &'a LogicalPlan,
     window: String,
+    time_column: usize,
     group: &'a [GroupColumn],
     resume: ResumePoint,
 }
@@ -28,7 +29,13 @@ impl<'a> SharedInput<'a> {
         });
         let is_shared = is_final && keys_are_plain && shape.aggregates.iter().all(takes_columns_only);
         let window = format!("{:?}", shape.window);
-        is_shared.then_some(Self { input: &shape.input, window, group: &shape.group, resume })
+        is_shared.then_some(Self {
+            input: &shape.input,
+            window,
+            time_column: shape.time_column,
+            group: &shape.group,
+            resume,
+        })
     }
 }
 

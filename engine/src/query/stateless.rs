@@ -13,6 +13,7 @@ use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::error::Result;
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::watermark::NO_WATERMARK;
 
 /// Rows that are read and committed at once.
 const STEP_ROWS: usize = 65_536;
@@ -106,6 +107,7 @@ impl StatelessQuery {
                 commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, reader.position());
             }
         }
+        self.emitter.flush(NO_WATERMARK, &mut commit)?;
         self.counters.add_in(read);
         self.counters.add_out(emitted);
         if !commit.is_empty() && commit_when_possible(&self.log, commit, control).await? == Stored::Abandoned {

@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
     Closed, GivenKeys, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
@@ -42,6 +43,8 @@ pub(crate) struct WindowedSettings<'a> {
     pub(crate) shape: &'a WindowedShape,
     pub(crate) emit: Emit,
     pub(crate) event_time: &'a EventTime,
+    /// What is told about the rows of a view.
+    pub(crate) inlet: Option<Inlet>,
     pub(crate) log: &'a Log,
     pub(crate) stream: Stream,
     pub(crate) late: Stream,
@@ -60,6 +63,7 @@ pub(crate) struct WindowedQuery {
     log: Log,
     stream: Stream,
     late: Stream,
+    inlet: Option<Inlet>,
     partitions: Vec<Option<PartitionTask>>,
     idle: Vec<Idle>,
     operator: WindowOperator,
@@ -68,6 +72,8 @@ pub(crate) struct WindowedQuery {
     emitted_early: Duration,
     commit: Commit,
     committing: Committing,
+    /// Up to where windows were closed by the last commit.
+    committed_us: i64,
     snapshots: Snapshots,
     tables: Arc<Tables>,
     clock: Arc<dyn Clock>,
@@ -83,7 +89,7 @@ struct Idle {
 impl WindowedQuery {
     /// Compiles the input, loads the snapshots and replays what came after them. All members go on at the same place.
     pub(crate) async fn open(settings: WindowedSettings<'_>) -> Result<Self> {
-        let WindowedSettings { members, shape, event_time, log, stream, late, tables, clock, .. } = settings;
+        let WindowedSettings { members, shape, event_time, log, stream, late, tables, clock, inlet, .. } = settings;
         let ledger = members[0].ledger();
         let mut commit = Commit::new();
         let keys = Arc::new(GivenKeys::of(shape, stream.schema())?);
@@ -116,6 +122,7 @@ impl WindowedQuery {
             name,
             members,
             log: log.clone(),
+            inlet,
             partitions: Vec::new(),
             idle: vec![Idle { since: now }; stream.partitions() as usize],
             operator: WindowOperator::new(Arc::clone(&aggregate), openness, position),
@@ -123,6 +130,7 @@ impl WindowedQuery {
             emitted_early: now,
             commit,
             committing: Committing::default(),
+            committed_us: NO_WATERMARK,
             snapshots: Snapshots::default(),
             clock,
             idle_timeout: event_time.idle_timeout,
@@ -162,6 +170,10 @@ impl WindowedQuery {
 
     /// Runs until it is told to finish or stop.
     pub(crate) async fn run(mut self, mut control: watch::Receiver<Control>) -> Result<()> {
+        let closed_us = self.operator.position().closed_us;
+        for member in &mut self.members {
+            member.emitter.tell(closed_us)?;
+        }
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
@@ -170,6 +182,7 @@ impl WindowedQuery {
             self.tables.refresh().await;
             let read = self.step().await?;
             self.decide_idle();
+            self.look_upstream();
             self.close_windows(self.watermark_us()).await?;
             self.emit_changes().await?;
             let written = self.snapshots.written();
@@ -335,7 +348,15 @@ impl WindowedQuery {
     /// The combined watermark: that of the partition that is furthest behind.
     fn watermark_us(&self) -> i64 {
         let watermarks = self.partitions.iter().flatten().map(|task| task.windows.watermark.current_us());
-        watermarks.min().unwrap_or(NO_WATERMARK)
+        let told_us = self.inlet.as_ref().map_or(NO_WATERMARK, Inlet::floor_us);
+        watermarks.min().unwrap_or(NO_WATERMARK).max(told_us)
+    }
+
+    /// Takes what is told about the rows of a view, which are of one partition.
+    fn look_upstream(&mut self) {
+        if let (Some(inlet), Some(task)) = (&mut self.inlet, self.partitions.iter().flatten().next()) {
+            inlet.look(task.next_offset());
+        }
     }
 
     /// The next result that the watermark lets out.
@@ -404,7 +425,12 @@ impl WindowedQuery {
     /// Commits what has gathered, with the progress it belongs to, once the commit before it is durable. It may become
     /// durable itself while the next rows are read.
     async fn store(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
-        if self.commit.is_empty() {
+        let Position { closed_us, settled_us } = self.operator.position();
+        let mut is_due = false;
+        for member in &mut self.members {
+            is_due |= member.emitter.flush(closed_us, &mut self.commit)?;
+        }
+        if self.commit.is_empty() && !is_due {
             let measures = self.measure()?;
             self.committing.then(measures, self.members.iter().map(|member| &member.counters));
             return Ok(Stored::Yes);
@@ -414,13 +440,13 @@ impl WindowedQuery {
         }
         let mut commit = std::mem::take(&mut self.commit);
         let next_offsets = self.partitions.iter().flatten().map(PartitionTask::next_offset).collect();
-        let Position { closed_us, settled_us } = self.operator.position();
         let settled_us = (settled_us != closed_us).then_some(settled_us);
         let progress = Progress { closed_us, settled_us, next_offsets };
         for ledger in self.members.iter().map(Member::ledger) {
             ledger.store_progress(&progress, &mut commit);
         }
         self.committing = Committing::begin(&self.log, commit, self.measure()?);
+        self.committed_us = closed_us;
         Ok(Stored::Yes)
     }
 
@@ -434,10 +460,19 @@ impl WindowedQuery {
         }
     }
 
-    /// Waits until what was committed is durable.
+    /// Waits until what was committed is durable; readers of a view are told then.
     async fn settle(&mut self, control: &mut watch::Receiver<Control>) -> Result<Stored> {
+        if !self.committing.is_under_way() {
+            return Ok(Stored::Yes);
+        }
         let counters = self.members.iter().map(|member| &member.counters);
-        self.committing.settle(&self.log, control, counters).await
+        let stored = self.committing.settle(&self.log, control, counters).await?;
+        if stored == Stored::Yes {
+            for member in &mut self.members {
+                member.emitter.tell(self.committed_us)?;
+            }
+        }
+        Ok(stored)
     }
 
     /// Resolves when there are rows, or something else to look at: a control, an idle partition.
@@ -453,6 +488,7 @@ impl WindowedQuery {
         tokio::select! {
             _ = rows => {}
             () = written => {}
+            () = told(self.inlet.as_mut()) => {}
             _ = control.changed() => {}
             () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
         }

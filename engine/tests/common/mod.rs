@@ -277,7 +277,10 @@ impl Pipeline {
 }
 
 fn durable_rows(log: &Log, stream: &str) -> u64 {
-    let stream = log.stream(stream).unwrap();
+    // A view, or a part of a query, is read by another name.
+    let part = stream.replace(".stage", ".");
+    let names = [stream.to_owned(), format!("view.{stream}"), format!("stage.{part}")];
+    let stream = names.iter().find_map(|name| log.stream(name)).unwrap();
     (0..stream.partitions()).map(|p| log.range(stream.id(), p).unwrap().end).sum()
 }
 

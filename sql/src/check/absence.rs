@@ -38,10 +38,11 @@ impl Checker {
             return None;
         };
         let columns = Absence::emitted(plan.schema());
+        let time_column = *self.time_columns(&stream).first()?;
         let key = key.to_vec();
         let shape = columns.and_then(|columns| {
             let absence = Absence { key, interval_us, has_clear: clear.is_some(), forget_us, expected, columns };
-            absence.shape(stream, plan.clone(), clear)
+            absence.shape(stream, time_column, plan.clone(), clear)
         });
         match shape {
             Ok(shape) => Some(shape),

@@ -49,6 +49,8 @@ impl Checker {
         if !self.distinct_columns(statement, &alert.query, &plan) {
             return;
         }
+        let name = format!("alert.{}", normalized(&alert.name));
+        let Some(plan) = self.nested(statement, &alert.query, &name, plan) else { return };
         let key = self.alert_key(statement, alert, &plan);
         let raised = match &alert.raise {
             Raise::When { condition, hold } => {
@@ -68,6 +70,7 @@ impl Checker {
                 if let Some(shape) = &shape {
                     self.alert_has_the_watermark_key(statement, alert, shape, &plan, &key);
                 }
+                let shape = shape.filter(|_| self.reads_no_updates(statement, &alert.query, &plan));
                 let emit = shape.as_ref().and_then(|shape| self.alert_emit(statement, &alert.query, shape));
                 let (Some(shape), Some(emit), Some((time, raise, hold_us))) = (shape, emit, raised) else { return };
                 (shape, emit, AlertRule::When(Box::new(AlertConditions { time, raise, hold_us, clear })))
@@ -154,10 +157,7 @@ impl Checker {
         let named_so =
             |index: &usize| fields[*index].name() == window_end && *fields[*index].data_type() == timestamp_type();
         let is_event_time = |index: &usize| match lineage::origin(plan, *index) {
-            Origin::Table { table, column } => {
-                let event_time = self.pipeline.streams.get(&table).and_then(|stream| stream.event_time.as_ref());
-                event_time.is_some_and(|event_time| event_time.column == column)
-            }
+            Origin::Table { table, column } => self.time_columns(&table).contains(&column),
             _ => false,
         };
         let all = 0..fields.len();

@@ -102,7 +102,7 @@ impl Checker {
     }
 
     /// Whether what runs above the aggregate leaves every group its row.
-    fn runs_row_by_row(&mut self, statement: &Statement, body: &Body, output: &LogicalPlan) -> bool {
+    pub(super) fn runs_row_by_row(&mut self, statement: &Statement, body: &Body, output: &LogicalPlan) -> bool {
         let Some(words) = not_row_by_row(output) else { return true };
         let at = first_word(&statement.tokens, body.at, words).unwrap_or(At::empty());
         let at = if at == At::empty() { body.at } else { at };

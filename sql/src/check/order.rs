@@ -14,11 +14,14 @@ impl Checker {
     pub(super) fn views_in_order<'a>(&mut self, statements: &'a [Statement]) -> Vec<&'a Statement> {
         let mut views: Vec<(String, &Statement, Vec<String>)> = Vec::new();
         for statement in statements.iter().filter(|statement| !self.is_repeated(statement)) {
-            if let Kind::View(view) = &statement.kind {
-                let relations = inspect(&view.query.query, &self.catalog).relations;
-                let used = relations.iter().filter_map(simple_name).collect();
-                views.push((normalized(&view.name), statement, used));
-            }
+            let (name, body) = match &statement.kind {
+                Kind::View(view) => (&view.name, &view.query),
+                Kind::MaterializedView(view) => (&view.name, &view.query),
+                _ => continue,
+            };
+            let relations = inspect(&body.query, &self.catalog).relations;
+            let used = relations.iter().filter_map(simple_name).collect();
+            views.push((normalized(name), statement, used));
         }
         let mut ordered = Vec::new();
         let mut done: HashSet<String> = HashSet::new();
@@ -43,11 +46,14 @@ impl Checker {
         let uses: HashMap<&str, &Vec<String>> = views.iter().map(|(name, _, used)| (name.as_str(), used)).collect();
         for (name, statement, _) in views {
             self.broken.insert(name.clone());
-            if let Kind::View(view) = &statement.kind
-                && reaches(name, name, &uses)
-            {
+            let ident = match &statement.kind {
+                Kind::View(view) => &view.name,
+                Kind::MaterializedView(view) => &view.name,
+                _ => continue,
+            };
+            if reaches(name, name, &uses) {
                 let message = format!("the view \"{name}\" depends on itself");
-                self.found.push(Diagnostic::error(codes::CYCLE, statement.span(view.name.span), message));
+                self.found.push(Diagnostic::error(codes::CYCLE, statement.span(ident.span), message));
             }
         }
     }
@@ -55,8 +61,10 @@ impl Checker {
     /// Streams that are written, through other streams or not, from themselves. `writes`: from, to, statement.
     pub(super) fn report_stream_circles(&mut self, writes: &[(Vec<String>, String, &Statement)]) {
         let mut feeds: HashMap<&str, Vec<String>> = HashMap::new();
-        for (from, to, _) in writes {
-            for source in from.iter().filter(|name| self.names.get(*name) == Some(&NameKind::Stream)) {
+        let written = writes.iter().map(|(from, to, _)| (from, to));
+        for (from, to) in written.chain(self.view_inputs.iter().map(|(from, to)| (from, to))) {
+            let is_fed = |kind: Option<&NameKind>| matches!(kind, Some(NameKind::Stream | NameKind::MaterializedView));
+            for source in from.iter().filter(|name| is_fed(self.names.get(*name))) {
                 feeds.entry(source).or_default().push(to.clone());
             }
         }

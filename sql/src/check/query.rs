@@ -68,7 +68,9 @@ impl Checker {
                             self.query(statement, &insert.query, target, plan);
                         }
                         None => {
-                            self.shape(statement, &insert.query, &plan);
+                            if let Some(plan) = self.nested(statement, &insert.query, "", plan) {
+                                self.shape(statement, &insert.query, &plan);
+                            }
                         }
                     }
                 }
@@ -116,7 +118,7 @@ impl Checker {
         }
     }
 
-    fn query(&mut self, statement: &Statement, body: &Body, target: Target, plan: LogicalPlan) {
+    pub(super) fn query(&mut self, statement: &Statement, body: &Body, target: Target, plan: LogicalPlan) {
         if !self.distinct_columns(statement, body, &plan) {
             return;
         }
@@ -124,27 +126,36 @@ impl Checker {
             Ok(branches) => branches,
             Err(error) => return self.report(&error, statement, body.at, codes::PLAN),
         };
-        let is_stream = |table: &String| self.pipeline.streams.contains_key(table);
+        let is_stream = |table: &String| self.is_stream(table);
         if !branches.iter().all(|branch| lineage::tables(branch).unwrap_or_default().iter().any(is_stream)) {
             branches = vec![plan];
         }
+        let (Target::Stream(into) | Target::Sink(into) | Target::View(into)) = &target;
+        let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
         let mut shapes = Vec::new();
-        for plan in branches {
+        for (n, plan) in branches.into_iter().enumerate() {
+            let name = match before + n {
+                0 => into.clone(),
+                n => format!("{into}.{}", n + 1),
+            };
+            let Some(plan) = self.nested(statement, body, &name, plan) else { return };
             let Some(shape) = self.shape(statement, body, &plan) else { return };
             let Some((emit, emit_span)) = self.emit(statement, body, &shape) else { return };
+            let Some((emit, emit_span)) =
+                self.emit_of_views(statement, body, &target, &plan, &shape, (emit, emit_span))
+            else {
+                return;
+            };
             if matches!(target, Target::Stream(_)) && emit.has_updates() {
                 self.no_updates(emit_span, "a stream keeps every row that was written to it");
                 return;
             }
-            shapes.push((plan, shape, emit, emit_span));
+            shapes.push((name, plan, shape, emit, emit_span));
         }
-        let (Target::Stream(into) | Target::Sink(into)) = &target;
         if self.broken.contains(into) {
             return;
         }
-        for (plan, shape, emit, emit_span) in shapes {
-            let before = self.pipeline.queries.iter().filter(|query| query.target == target).count();
-            let name = if before == 0 { into.clone() } else { format!("{into}.{}", before + 1) };
+        for (name, plan, shape, emit, emit_span) in shapes {
             let span = statement.span(statement.at);
             let (target, sql) = (target.clone(), statement.sql.clone());
             self.pipeline.queries.push(QueryDef { name, target, plan, shape, emit, emit_span, span, sql });
@@ -153,10 +164,7 @@ impl Checker {
 
     /// The shape of a continuous query, its mistakes reported.
     pub(super) fn shape(&mut self, statement: &Statement, body: &Body, plan: &LogicalPlan) -> Option<QueryShape> {
-        let streams = &self.pipeline.streams;
-        let event_time = |name: &str| Some(streams.get(name)?.event_time.as_ref()?.column);
-        let shape = QueryShape::of(plan, &|name| streams.contains_key(name), &event_time);
-        match shape.and_then(|shape| self.keyed_by_the_watermark(shape, plan)) {
+        match self.shape_of(plan).and_then(|shape| self.keyed_by_the_watermark(shape, plan)) {
             Ok(shape) => Some(shape),
             Err(error) => {
                 let code = codes::by_id(error.code, codes::SHAPE_DEFECT);
@@ -288,6 +296,9 @@ impl Checker {
     fn window_mistake(&self, window: &WindowNode) -> Option<(Code, Column, String, String)> {
         let time = window.time.clone();
         let tables = lineage::tables(&window.input).unwrap_or_default();
+        if let Some(found) = self.window_over_view(window, &tables) {
+            return found;
+        }
         let stream = tables.iter().find_map(|table| self.pipeline.streams.get(table));
         let Some(stream) = stream else {
             let message = "a window goes over a stream, and there is none here".to_owned();
@@ -408,7 +419,7 @@ impl Checker {
 }
 
 /// The words that a finding about the whole query points at.
-fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
+pub(super) fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> At {
     let select = body.query.body.as_select();
     let word = |words: &[&str]| first_word(&statement.tokens, body.at, words);
     let at = match code.id {

@@ -6,7 +6,7 @@ use super::options::with_options;
 use super::window::plain_window_calls;
 use super::{Parsed, Words, parser};
 use crate::asof;
-use crate::ast::{Body, Clause, CreateSink, CreateView, EmitClause, EmitClauses, Insert};
+use crate::ast::{Body, Clause, CreateMaterializedView, CreateSink, CreateView, EmitClause, EmitClauses, Insert};
 use crate::lex::is_word;
 
 /// After `INSERT`.
@@ -28,6 +28,14 @@ pub(super) fn create_view(words: &mut Words<'_>) -> Parsed<CreateView> {
     let name = words.declared("the view's name")?;
     words.expect("AS")?;
     Ok(CreateView { name, query: body(words)? })
+}
+
+/// After `CREATE MATERIALIZED VIEW`.
+pub(super) fn create_materialized_view(words: &mut Words<'_>) -> Parsed<CreateMaterializedView> {
+    let name = words.declared("the view's name")?;
+    let options = with_options(words)?;
+    words.expect("AS")?;
+    Ok(CreateMaterializedView { name, options, query: body(words)? })
 }
 
 /// After `CREATE SINK`.

@@ -67,14 +67,21 @@ impl Absence {
         Self::rows_of(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, schema }), query)
     }
 
-    /// The shape of its query, which reads `stream` row by row through `plan`; `clear` is over the plan's columns.
-    pub(crate) fn shape(self, stream: String, plan: LogicalPlan, clear: Option<Expr>) -> Result<OrderedShape> {
+    /// The shape of its query, which reads `stream` (with this event time) row by row through `plan`; `clear` is over the
+    /// plan's columns.
+    pub(crate) fn shape(
+        self,
+        stream: String,
+        time_column: usize,
+        plan: LogicalPlan,
+        clear: Option<Expr>,
+    ) -> Result<OrderedShape> {
         let mut columns: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
         columns.extend(clear.map(|clear| clear.alias("__clear")));
         let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
         let placeholder = PlaceholderNode::new("absence", Arc::clone(&self.columns));
         let output = LogicalPlan::Extension(Extension { node: Arc::new(placeholder) });
-        let inputs = vec![OrderedInput { stream, plan }];
+        let inputs = vec![OrderedInput { stream, time_column, plan }];
         Ok(OrderedShape { inputs, operator: OrderedOperator::Absence(Box::new(self)), output })
     }
 }

@@ -80,6 +80,11 @@ impl Analysis<'_> {
         found
     }
 
+    /// Where the event time stands of a stream that the checker has found to have one.
+    pub(super) fn time_column(&self, stream: &str) -> usize {
+        (self.event_time)(stream).unwrap_or_default()
+    }
+
     pub(super) fn reads_stream(&self, plan: &LogicalPlan) -> bool {
         !self.streams(plan).is_empty()
     }
@@ -152,7 +157,8 @@ impl Analysis<'_> {
         }
         self.check_above(plan, top)?;
         let cut = over::cut(plan, top, time)?;
-        let inputs = vec![OrderedInput { stream: time.name.to_owned(), plan: cut.input }];
+        let time_column = self.time_column(time.name);
+        let inputs = vec![OrderedInput { stream: time.name.to_owned(), time_column, plan: cut.input }];
         let operator = OrderedOperator::Over(cut.shape);
         Ok(QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output: cut.output })))
     }
@@ -275,12 +281,14 @@ impl Analysis<'_> {
         let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
+        let time_column = self.time_column(&stream);
         let aggregates = aggregate.aggr_expr.clone();
         let input = (*aggregate.input).clone();
         Ok(match window.window {
             WindowFunction::Aligned(window) => {
                 let input = without_window(input, &|_| Ok(lit(epoch()))).map_err(|e| internal(&e))?;
-                QueryShape::Windowed(Box::new(WindowedShape { stream, input, window, group, aggregates, output }))
+                let shape = WindowedShape { stream, time_column, input, window, group, aggregates, output };
+                QueryShape::Windowed(Box::new(shape))
             }
             function => {
                 check_row_by_row_output(&output, function.name())?;
@@ -288,7 +296,7 @@ impl Analysis<'_> {
                 let carried = window_column(aggregate, &group).unalias();
                 let (plan, window) =
                     keyed_window(input, &function, carried, None, group, aggregates).map_err(|e| internal(&e))?;
-                let inputs = vec![OrderedInput { stream, plan }];
+                let inputs = vec![OrderedInput { stream, time_column, plan }];
                 let operator = OrderedOperator::Window(window);
                 QueryShape::Ordered(Box::new(OrderedShape { inputs, operator, output }))
             }

@@ -327,5 +327,5 @@ fn input(side: &Side<'_>, keys: Vec<Expr>, columns: &[usize]) -> Result<OrderedI
         exprs.push(datafusion::logical_expr::lit(true).alias("one"));
     }
     let plan = LogicalPlanBuilder::from(side.plan.clone()).project(exprs)?.build()?;
-    Ok(OrderedInput { stream: side.stream.clone(), plan })
+    Ok(OrderedInput { stream: side.stream.clone(), time_column: side.event_time, plan })
 }

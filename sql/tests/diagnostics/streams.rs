@@ -149,12 +149,12 @@ fn window_filtered_below() {
 #[test]
 fn window_over_window() {
     insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE((SELECT ts, device_id FROM HOP(readings, ts, INTERVAL '1 second', INTERVAL '10 seconds')), ts, INTERVAL '1 minute') GROUP BY window_start, window_end;"), @r#"
-    error[TC0303]: a window function over another window function
+    error[TC0303]: a window function over another window function, with no aggregate between them
      --> p.sql:1:93
       |
     1 | INSERT INTO metrics SELECT window_end, count(*) AS n FROM TUMBLE((SELECT ts, device_id FROM HOP(readings, ts, INTERVAL '1 second', INTERVAL '10 seconds')), ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
       |                                                                                             ^^^
-      = help: INSERT the first query's result into a stream of its own and window that
+      = help: GROUP BY the window columns of the one below, in a subquery or view
     "#);
 }
 
