@@ -35,6 +35,7 @@ pub async fn start(log: &Log, sql: &str, checkpoint_rows: Option<u64>) -> Engine
         clock: Arc::new(MonotonicClock::default()),
         deployment: "bench".into(),
         checkpoint_rows,
+        memory_limit_bytes: None,
     };
     Engine::start(settings).await.unwrap()
 }

@@ -95,7 +95,7 @@ async fn a_view_is_the_same_after_a_restart_with_other_windows_and_without_its_p
     pipeline.crash().await;
     // The directory alone.
     let log = Log::open(pipeline.dir().join("log"), LogOptions::default()).unwrap();
-    let alone = AdHoc::over_log(log.clone());
+    let alone = AdHoc::over_log(log.clone(), 1 << 30).unwrap();
     let answer = async |sql: &str| -> Vec<RecordBatch> { alone.query(sql).await.unwrap().try_collect().await.unwrap() };
     assert_eq!(rows_of(&answer(ask).await), before);
     assert_eq!(first_number(&answer("SELECT count(*) FROM warm").await, 0), 400);
