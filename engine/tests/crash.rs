@@ -206,7 +206,7 @@ async fn crash_everywhere(partitions: u32) {
         assert!(last_rows(&expected[stream]).len() < expected[stream].len(), "{stream} has updates");
     }
     // A sample of the places, another one for each number of partitions; 1 tries them all.
-    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(61, |every| every.parse().unwrap());
+    let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(37, |every| every.parse().unwrap());
     let mut operations = u64::from(partitions);
     let mut crashes = 0;
     loop {
