@@ -66,6 +66,8 @@ impl MemoryAccount {
         if bytes <= before || all <= limit_bytes {
             return Ok(());
         }
+        // It ends now, and gives all of it back: until then the others are not to be refused for what it was refused.
+        held.insert(self.query.clone(), before);
         let mut others: Vec<(&String, u64)> =
             held.iter().filter(|(query, bytes)| **query != self.query && **bytes > 0).map(|(q, b)| (q, *b)).collect();
         others.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
@@ -95,6 +97,8 @@ mod tests {
         assert_eq!(refused, OverLimit { bytes: 201, limit_bytes: 300, others: "small 100 B".into() });
         small.set(100).unwrap();
         small.set(99).unwrap();
+        assert!(large.set(1_000).is_err());
+        small.set(100).unwrap();
         drop(large);
         small.set(300).unwrap();
         assert_eq!(small.set(301).unwrap_err().others, "");
