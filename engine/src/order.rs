@@ -1,6 +1,6 @@
 //! The order in which rows flow through the continuous queries of a pipeline.
 
-use crate::engine::ContinuousQuery;
+use crate::continuous_query::ContinuousQuery;
 use crate::error::{Error, Result};
 
 /// The queries sorted so that each comes after all that write the stream it reads.

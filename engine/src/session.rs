@@ -54,9 +54,13 @@ pub(crate) fn query_context(event_times: EventTimes, runtime: Arc<RuntimeEnv>) -
 /// An expression that is evaluated by itself, outside a plan. It is simplified first: some functions are only names for other
 /// expressions and cannot be run (`coalesce`).
 pub(crate) fn physical_expr(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    stage_context().create_physical_expr(simplified(expr.clone(), schema)?, schema)
+}
+
+/// An expression that can be run as it is.
+pub(crate) fn simplified(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     let context = SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build();
-    let expr = ExprSimplifier::new(context).simplify(expr.clone())?;
-    stage_context().create_physical_expr(expr, schema)
+    ExprSimplifier::new(context).simplify(expr)
 }
 
 fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {

@@ -10,9 +10,10 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{DFSchema, not_impl_err};
 use datafusion::error::Result;
 use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
-use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use thermocline_sql::{GroupColumn, KeyedAggregate, timestamp_type};
 
 use super::accumulators::{Accumulators, SlotAccumulator};
@@ -21,6 +22,7 @@ use super::chunked::ChunkedSlots;
 use super::count::Count;
 use super::float::{FloatFunction, FloatSlots};
 use super::integer::IntegerSum;
+use crate::session::{physical_expr, simplified};
 
 /// A compiled aggregate by key.
 #[derive(Debug)]
@@ -130,7 +132,7 @@ impl KeyedFunctions {
                     Column::Key(keys.len() - 1)
                 }
                 GroupColumn::Key(expr) => {
-                    let expr = create_physical_expr(&expr.clone().unalias(), input_schema, &props, &planning)?;
+                    let expr = physical_expr(&expr.clone().unalias(), input_schema)?;
                     let data_type = expr.data_type(input_schema.as_arrow())?;
                     let nullable = expr.nullable(input_schema.as_arrow())?;
                     key_fields.push(Field::new(format!("group{i}"), data_type, nullable));
@@ -141,6 +143,7 @@ impl KeyedFunctions {
         }
         let mut functions = Vec::new();
         for expr in &aggregate.aggregates {
+            let expr = &with_simple_arguments(expr, input_schema)?;
             let lowered =
                 LoweredAggregateBuilder::new(expr, input_schema, input_schema.as_arrow(), &props, &planning).build()?;
             if !lowered.order_bys.is_empty() {
@@ -293,6 +296,22 @@ const EXACT: [&str; 33] = [
     "time_weighted_avg",
     "zscore",
 ];
+
+/// A call of an aggregate function whose arguments and filter can be run as they are.
+fn with_simple_arguments(expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+    match expr {
+        Expr::Alias(alias) => Ok(with_simple_arguments(&alias.expr, schema)?.alias(&alias.name)),
+        Expr::AggregateFunction(call) => {
+            let mut call = call.clone();
+            call.params.args =
+                call.params.args.into_iter().map(|argument| simplified(argument, schema)).collect::<Result<_>>()?;
+            let filter = call.params.filter.map(|filter| simplified(*filter, schema).map(Box::new));
+            call.params.filter = filter.transpose()?;
+            Ok(Expr::AggregateFunction(call))
+        }
+        other => Ok(other.clone()),
+    }
+}
 
 fn output_schema(columns: &[Column], keys: &[Field], functions: &[Function]) -> SchemaRef {
     let groups = columns.iter().enumerate().map(|(i, column)| match column {
