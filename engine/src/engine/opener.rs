@@ -185,9 +185,13 @@ impl Opener<'_> {
             QueryShape::Stateless { stream, input } => {
                 let stage = Stage::over_stream(input, stream, Arc::clone(tables)).await?;
                 let emitter = self.emitter(query, &stage, true, results).await?;
+                let mut stages = vec![stage];
+                for _ in 1..streams.stream.partitions() {
+                    stages.push(Stage::over_stream(input, stream, Arc::clone(tables)).await?);
+                }
                 let (stream, tables) = (streams.stream, Arc::clone(tables));
                 let settings = StatelessSettings { name: &name, log, stream, failed, tables, counters };
-                Opened::Stateless(Box::new(StatelessQuery::open(settings, stage, emitter)?))
+                Opened::Stateless(Box::new(StatelessQuery::open(settings, stages, emitter)?))
             }
             QueryShape::Windowed(_) => unreachable!("opened above"),
             QueryShape::Ordered(shape) => {

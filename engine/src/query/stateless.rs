@@ -5,10 +5,11 @@ use std::sync::Arc;
 use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::failed::failed_rows;
 use super::progress::Ledger;
-use super::reader::StageReader;
+use super::reader::{StageReader, StageRows};
 use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::error::Result;
 use crate::stage::Stage;
@@ -34,8 +35,7 @@ pub(crate) struct StatelessQuery {
     log: Log,
     stream: Stream,
     failed: Stream,
-    readers: Vec<StageReader>,
-    stage: Stage,
+    partitions: Vec<Option<Partition>>,
     emitter: Emitter,
     ledger: Ledger,
     /// What the next step commits besides its own.
@@ -44,19 +44,43 @@ pub(crate) struct StatelessQuery {
     counters: Counters,
 }
 
+/// One partition of the stream.
+#[derive(Debug)]
+struct Partition {
+    reader: StageReader,
+    stage: Stage,
+}
+
+impl Partition {
+    /// What there is, up to a step's rows. The tail gives the rows of one group at a time, and all that is there goes into
+    /// one commit: a step that waited for the disk for each of them would fall behind those that append.
+    async fn read(&mut self) -> Result<Vec<StageRows>> {
+        let (mut read, mut taken) = (Vec::new(), 0);
+        while taken < STEP_ROWS
+            && let Some(rows) = self.reader.next(STEP_ROWS - taken, &mut self.stage).await?
+        {
+            taken += rows.input.num_rows();
+            read.push(rows);
+        }
+        Ok(read)
+    }
+}
+
 impl StatelessQuery {
-    /// Starts at the committed cursor.
-    pub(crate) fn open(settings: StatelessSettings<'_>, stage: Stage, emitter: Emitter) -> Result<Self> {
+    /// Starts at the committed cursor; `stages` has one for each partition.
+    pub(crate) fn open(settings: StatelessSettings<'_>, stages: Vec<Stage>, emitter: Emitter) -> Result<Self> {
         let StatelessSettings { name, log, stream, failed, tables, counters } = settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
-        let readers = (0..stream.partitions())
-            .map(|partition| {
+        let partitions = (0..stream.partitions())
+            .zip(stages)
+            .map(|(partition, stage)| {
                 let offset = ledger.register(log, &stream, partition, &mut commit);
-                StageReader::new(log, &stream, partition, offset, &stage, &[])
+                let reader = StageReader::new(log, &stream, partition, offset, &stage, &[])?;
+                Ok(Some(Partition { reader, stage }))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { log: log.clone(), stream, failed, readers, stage, emitter, ledger, commit, tables, counters })
+        Ok(Self { log: log.clone(), stream, failed, partitions, emitter, ledger, commit, tables, counters })
     }
 
     /// Runs until it is told to finish or stop.
@@ -74,7 +98,8 @@ impl StatelessQuery {
             if wanted == Control::Finish {
                 return Ok(());
             }
-            let rows = select_all(self.readers.iter_mut().map(|reader| reader.wait().boxed()));
+            let rows =
+                select_all(self.partitions.iter_mut().flatten().map(|partition| partition.reader.wait().boxed()));
             tokio::select! {
                 _ = rows => {}
                 _ = control.changed() => {}
@@ -86,14 +111,11 @@ impl StatelessQuery {
     async fn step(&mut self, control: &mut watch::Receiver<Control>) -> Result<Option<u64>> {
         let mut commit = std::mem::take(&mut self.commit);
         let (mut read, mut emitted) = (0, 0);
-        for (partition, reader) in (0..).zip(&mut self.readers) {
-            // The tail gives the rows of one group at a time. All that is there goes into one commit: a step that waited for the
-            // disk for each of them would fall behind those that append.
-            let mut taken = 0;
-            while taken < STEP_ROWS
-                && let Some(rows) = reader.next(STEP_ROWS - taken, &mut self.stage).await?
-            {
-                taken += rows.input.num_rows();
+        for (partition, rows) in (0..).zip(self.read().await?) {
+            let Some(last) = rows.last() else { continue };
+            let next_offset = last.start_offset + last.input.num_rows() as u64;
+            for rows in rows {
+                read += rows.input.num_rows() as u64;
                 emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
                 if !rows.failed.is_empty() {
                     let failed = rows.failed.into_iter().map(|row| row.at(partition, rows.start_offset));
@@ -102,10 +124,7 @@ impl StatelessQuery {
                     commit.append(self.failed.id(), failed_rows(&self.log, &self.stream, &failed)?);
                 }
             }
-            if taken > 0 {
-                read += taken as u64;
-                commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, reader.position());
-            }
+            commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, next_offset);
         }
         self.emitter.flush(NO_WATERMARK, &mut commit)?;
         self.counters.add_in(read);
@@ -117,9 +136,35 @@ impl StatelessQuery {
         Ok(Some(read))
     }
 
+    /// Every partition takes some rows, side by side.
+    async fn read(&mut self) -> Result<Vec<Vec<StageRows>>> {
+        let mut reading = JoinSet::new();
+        for (number, slot) in self.partitions.iter_mut().enumerate() {
+            let mut partition = slot.take().expect("partitions are back after each step");
+            reading.spawn(async move {
+                let read = partition.read().await;
+                (number, partition, read)
+            });
+        }
+        let mut all: Vec<Vec<StageRows>> = self.partitions.iter().map(|_| Vec::new()).collect();
+        let mut failed = None;
+        while let Some(done) = reading.join_next().await {
+            let (number, partition, read) = match done {
+                Ok(done) => done,
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            };
+            self.partitions[number] = Some(partition);
+            match read {
+                Ok(rows) => all[number] = rows,
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(all), Err)
+    }
+
     fn measure(&self) -> Result<()> {
         let (mut lag, mut position) = (0, 0);
-        for (partition, reader) in (0..).zip(&self.readers) {
+        for (partition, reader) in (0..).zip(self.partitions.iter().flatten().map(|partition| &partition.reader)) {
             lag += self.log.range(self.stream.id(), partition)?.end.saturating_sub(reader.position());
             position += reader.position();
         }
