@@ -1,7 +1,6 @@
 //! Views are asked while their queries run, and after that; windows above get to know how far those below are.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -9,7 +8,7 @@ use futures::TryStreamExt;
 use thermocline_engine::AdHoc;
 use thermocline_log::{Log, LogOptions};
 
-use super::common::{Pipeline, Row, read, rows_of};
+use super::common::{Pipeline, Row, rows_of};
 
 const STREAM: &str = "CREATE STREAM readings (
     device_id TEXT NOT NULL, ts TIMESTAMP NOT NULL, temperature DOUBLE, WATERMARK FOR ts AS ts
@@ -179,31 +178,4 @@ async fn a_query_that_comes_later_has_all_rows_of_the_view() {
     let found: HashMap<String, Vec<String>> = pipeline.finish().await;
     assert_eq!(found["minutes"], whole["minutes"]);
     assert!(whole["minutes"].len() > 100 && found["late.tens"].is_empty());
-}
-
-/// How long it takes to find the rows of one device, and to read all. Run it by name.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn how_long_an_answer_takes() {
-    let sql = format!(
-        "{STREAM}
-        CREATE MATERIALIZED VIEW tens AS SELECT device_id, window_end, count(*) AS n, avg(temperature) AS mean
-        FROM TUMBLE(readings, ts, INTERVAL '1 second') GROUP BY device_id, window_start, window_end;"
-    );
-    let mut pipeline = Pipeline::new(&sql).unsynced();
-    for second in 0..400 {
-        let row = |n: i64| Row { device: format!("d{n}"), ts_ms: second * 1_000, temperature: n as f64 };
-        pipeline.append(&(0..1_000).map(row).collect::<Vec<_>>()).await;
-    }
-    pipeline.settle().await;
-    let log = pipeline.start().await.log.clone();
-    let stream = log.stream("view.tens").unwrap();
-    let held: usize = read(&log, &stream).iter().map(RecordBatch::num_rows).sum();
-    let one = "SELECT * FROM tens WHERE device_id = 'd77'";
-    for sql in [one, "SELECT count(*), sum(n) FROM tens", "SELECT * FROM tens", one, one] {
-        let start = std::time::Instant::now();
-        let found: usize = pipeline.query(sql).await.iter().map(RecordBatch::num_rows).sum();
-        println!("{held} rows, {found} found: {:?}  {sql}", start.elapsed());
-    }
-    drop(Arc::new(log));
 }
