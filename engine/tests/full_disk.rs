@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::full_disk::FullDisk;
 use common::{Pipeline, Row, readings_batch};
-use thermocline_log::HookedDisk;
+use thermocline_log::{Commit, HookedDisk};
 
 const SQL: &str = "CREATE STREAM readings (
     device_id TEXT NOT NULL, ts TIMESTAMP NOT NULL, temperature DOUBLE,
@@ -36,20 +36,25 @@ async fn queries_that_cannot_commit_stop_and_do_it_again_later() {
     pipeline.append(&readings(0..40)).await;
     pipeline.settle().await;
     let stream = pipeline.start().await.log.stream("readings").unwrap();
-    // These rows are the last write that fits, unless the log has just written one of its own.
+    // These rows are the last write that fits, unless the log has just written one of its own, such as a mark.
     loop {
         disk.full_after(1);
         match pipeline.append_batch("readings", readings_batch(&readings(40..80), &stream)).await {
             Ok(()) => break,
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
+        // What comes after a full disk begins a new journal file, which is a write by itself.
+        disk.free();
+        let mut begins_a_file = Commit::new();
+        begins_a_file.put("test", "");
+        pipeline.start().await.log.commit(begins_a_file).await.unwrap();
     }
     let before = disk.refused();
+    let running = pipeline.start().await;
     while disk.refused() < before + 20 {
+        assert!(running.engine.status().all(|(_, status)| status.error().is_none()), "they wait for space");
         tokio::task::yield_now().await;
     }
-    let running = pipeline.start().await;
-    assert!(running.engine.status().all(|(_, status)| status.error().is_none()), "they wait for space");
     // It would never end.
     tokio::time::timeout(Duration::from_secs(60), running.engine.stop()).await.expect("they stop").unwrap();
     assert_eq!(pipeline.rows_in("copies").await, 40);
