@@ -62,7 +62,7 @@ fn check_segments(dir: &Path, found: &mut Vec<Damage>) -> Result<()> {
         for partition in folders(&stream)? {
             for entry in disk.list(&partition).map_err(io_error("list", &partition))? {
                 let Ok(name) = entry.name.parse::<SegmentName>() else { continue };
-                let segment = Segment::new(Arc::clone(&disk), partition.join(&entry.name), name, entry.bytes);
+                let segment = Arc::new(Segment::new(Arc::clone(&disk), partition.join(&entry.name), name, entry.bytes));
                 if let Err(error) = segment.verify() {
                     found.push(damage(error)?);
                 }

@@ -7,10 +7,12 @@ use arrow::datatypes::DataType;
 use tokio::sync::watch;
 
 use crate::adapt::{Adapter, projected};
-use crate::error::{Error, Result, corrupt};
-use crate::partition::Rows;
+use crate::condition::RowCondition;
+use crate::error::{Error, Result};
+use crate::partition::ahead::{self, Ahead};
+use crate::partition::segments::Segments;
 use crate::partition::state::{Found, Partition, Published, TailRows};
-use crate::segment::{Segment, SegmentReader, Wanted};
+use crate::partition::{Rows, SelectedRows};
 use crate::stream::Stream;
 
 /// Reads a partition forwards from an offset: segments first, then the shared tail, without a gap. Only durable rows
@@ -24,14 +26,22 @@ pub struct PartitionReader {
     projection: Option<Vec<usize>>,
     /// Columns, as indices into the schema, that may come as dictionaries.
     dictionaries: Vec<usize>,
+    condition: Option<Arc<dyn RowCondition>>,
     /// The way from another schema that rows of the tail had last, with its version, to what is handed out.
     adapter: Option<(u32, Adapter)>,
     position: u64,
     published: watch::Receiver<Published>,
-    /// The segment being read; it stands at `position`, after the rows in `left_over`.
-    segment: Option<SegmentReader>,
+    /// The segments being read; they stand at `position`, after the rows in `left_over`.
+    sealed: Option<Sealed>,
     /// Decoded rows that were more than the caller asked for; they begin at `position`.
-    left_over: Option<RecordBatch>,
+    left_over: Option<SelectedRows>,
+}
+
+/// Who decodes segments.
+#[derive(Debug)]
+enum Sealed {
+    Here(Segments),
+    Ahead(Ahead),
 }
 
 impl PartitionReader {
@@ -42,10 +52,11 @@ impl PartitionReader {
             partition,
             projection,
             dictionaries: Vec::new(),
+            condition: None,
             adapter: None,
             position: offset,
             published,
-            segment: None,
+            sealed: None,
             left_over: None,
         }
     }
@@ -60,6 +71,13 @@ impl PartitionReader {
         self
     }
 
+    /// Lets the reader leave out rows by a condition; [`SelectiveReader`] says what it gives then.
+    #[must_use]
+    pub fn selective(mut self, condition: Option<Arc<dyn RowCondition>>) -> SelectiveReader {
+        self.condition = condition;
+        SelectiveReader(self)
+    }
+
     /// The next rows, at most `max_rows`; `None` when the reader has reached the durable end. Blocks on disk
     /// when it reads a segment.
     ///
@@ -67,24 +85,34 @@ impl PartitionReader {
     /// [`crate::Error::OffsetRemoved`] when retention removed the position, [`crate::Error::SchemaChanged`] when the rows were
     /// appended after one of the reader's columns was changed, or damage of a segment.
     pub fn next(&mut self, max_rows: usize) -> Result<Option<Rows>> {
+        let rows = self.take(max_rows)?;
+        Ok(rows.map(|SelectedRows { start_offset, batch, .. }| Rows { start_offset, batch }))
+    }
+
+    fn take(&mut self, max_rows: usize) -> Result<Option<SelectedRows>> {
         let max_rows = max_rows.max(1);
-        if let Some(batch) = self.next_of_segment()? {
-            return Ok(Some(self.advance(batch, max_rows)));
+        if let Some(rows) = self.next_sealed()? {
+            return Ok(Some(self.advance(rows, max_rows)));
         }
-        let batch = match self.partition.find(self.position) {
-            Found::NotYet => return Ok(None),
-            Found::Removed { oldest } => {
-                return Err(Error::OffsetRemoved {
-                    stream: self.stream.name().to_owned(),
-                    partition: self.partition.number,
-                    offset: self.position,
-                    oldest,
-                });
+        loop {
+            match self.partition.find(self.position) {
+                Found::NotYet => return Ok(None),
+                Found::Removed { oldest } => {
+                    return Err(Error::OffsetRemoved {
+                        stream: self.stream.name().to_owned(),
+                        partition: self.partition.number,
+                        offset: self.position,
+                        oldest,
+                    });
+                }
+                Found::Tail(rows) => return self.next_of_tail(&rows, max_rows).map(Some),
+                Found::Segment(_) => {}
             }
-            Found::Tail(rows) => return self.next_of_tail(&rows, max_rows).map(Some),
-            Found::Segment(segment) => self.open_segment(&segment)?,
-        };
-        Ok(Some(self.advance(batch, max_rows)))
+            // None if retention has removed it just now.
+            if let Some(rows) = self.open_segments()? {
+                return Ok(Some(self.advance(rows, max_rows)));
+            }
+        }
     }
 
     /// Resolves when there are rows at or after the reader's position, or the log is closed.
@@ -104,12 +132,12 @@ impl PartitionReader {
     pub fn seek(&mut self, offset: u64) {
         if offset != self.position {
             self.position = offset;
-            self.segment = None;
+            self.sealed = None;
             self.left_over = None;
         }
     }
 
-    fn next_of_tail(&mut self, rows: &TailRows, max_rows: usize) -> Result<Rows> {
+    fn next_of_tail(&mut self, rows: &TailRows, max_rows: usize) -> Result<SelectedRows> {
         let skip = usize::try_from(self.position - rows.base_offset).expect("a batch fits memory");
         let len = (rows.batch.num_rows() - skip).min(max_rows);
         let batch = rows.batch.slice(skip, len);
@@ -120,7 +148,7 @@ impl PartitionReader {
         };
         let start_offset = self.position;
         self.position += len as u64;
-        Ok(Rows { start_offset, batch })
+        Ok(SelectedRows::all(start_offset, batch))
     }
 
     /// Rows of another version of the schema, with the reader's columns.
@@ -137,44 +165,85 @@ impl PartitionReader {
         }
     }
 
-    /// Opens the segment that holds the position. Returns its rows from there on, as far as they are decoded.
-    fn open_segment(&mut self, segment: &Arc<Segment>) -> Result<RecordBatch> {
-        let mut reader = SegmentReader::open(
-            segment,
-            &self.stream,
-            self.position,
-            &Wanted { projection: self.projection.as_deref(), dictionaries: &self.dictionaries },
-        )?;
-        let batch = reader.next()?;
-        self.segment = Some(reader);
-        batch.ok_or_else(|| {
-            corrupt(&segment.path, 0, format!("no row at offset {}, which its name promises", self.position))
-        })
+    /// Opens the segments at the position. Returns their rows from there on, as far as they are decoded.
+    fn open_segments(&mut self) -> Result<Option<SelectedRows>> {
+        if self.partition.sealed().saturating_sub(self.position) >= ahead::ROWS
+            && let Some(mut ahead) = Ahead::start(self.segments())
+            && let Some(rows) = ahead.next()?
+        {
+            self.sealed = Some(Sealed::Ahead(ahead));
+            return Ok(Some(rows));
+        }
+        let mut segments = self.segments();
+        let rows = segments.next()?;
+        self.sealed = Some(Sealed::Here(segments));
+        Ok(rows)
+    }
+
+    fn segments(&self) -> Segments {
+        Segments {
+            stream: self.stream.clone(),
+            partition: Arc::clone(&self.partition),
+            projection: self.projection.clone(),
+            dictionaries: self.dictionaries.clone(),
+            condition: self.condition.clone(),
+            position: self.position,
+            open: None,
+        }
     }
 
     /// Rows at the position from what is open already.
-    fn next_of_segment(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some(batch) = self.left_over.take() {
-            return Ok(Some(batch));
+    fn next_sealed(&mut self) -> Result<Option<SelectedRows>> {
+        if let Some(rows) = self.left_over.take() {
+            return Ok(Some(rows));
         }
-        let Some(segment) = &mut self.segment else { return Ok(None) };
-        match segment.next() {
-            Ok(Some(batch)) => Ok(Some(batch)),
-            ended => {
-                self.segment = None;
-                ended
-            }
+        let next = match &mut self.sealed {
+            None => return Ok(None),
+            Some(Sealed::Here(segments)) => segments.next(),
+            Some(Sealed::Ahead(ahead)) => ahead.next(),
+        };
+        if !matches!(next, Ok(Some(_))) {
+            self.sealed = None;
         }
+        next
     }
 
-    /// Hands out the first `max_rows` of `batch` and keeps the rest.
-    fn advance(&mut self, batch: RecordBatch, max_rows: usize) -> Rows {
-        let start_offset = self.position;
-        let len = batch.num_rows().min(max_rows);
-        if len < batch.num_rows() {
-            self.left_over = Some(batch.slice(len, batch.num_rows() - len));
-        }
-        self.position += len as u64;
-        Rows { start_offset, batch: batch.slice(0, len) }
+    /// Hands out the first `max_rows` and keeps the rest.
+    fn advance(&mut self, mut rows: SelectedRows, max_rows: usize) -> SelectedRows {
+        self.left_over = rows.split_off(max_rows);
+        self.position = rows.end_offset();
+        rows
+    }
+}
+
+/// A reader that may leave rows out by a condition: those of large segments for which it is not true are not decoded. Rows
+/// for which it is not true may come all the same.
+#[derive(Debug)]
+pub struct SelectiveReader(PartitionReader);
+
+impl SelectiveReader {
+    /// The next rows of which at most `max_rows` are left; `None` when the reader has reached the durable end. Blocks on disk
+    /// when it reads a segment.
+    ///
+    /// # Errors
+    /// As [`PartitionReader::next`].
+    pub fn next(&mut self, max_rows: usize) -> Result<Option<SelectedRows>> {
+        self.0.take(max_rows)
+    }
+
+    /// Resolves when there are rows at or after the reader's position, or the log is closed.
+    pub async fn wait(&mut self) {
+        self.0.wait().await;
+    }
+
+    /// Offset of the next row.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    /// Moves the reader.
+    pub fn seek(&mut self, offset: u64) {
+        self.0.seek(offset);
     }
 }

@@ -3,22 +3,25 @@
 //! Promise: a segment under its final name is complete and durable; its name says what it holds and its checksum is
 //! verified before any row of it is handed out.
 
+mod blocks;
+mod buffers;
 mod column;
+mod content;
 mod encoding;
 pub(crate) mod merge;
 mod name;
 mod read;
 mod row_groups;
+mod selection;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
 
 use crate::disk::Disk;
-use crate::error::{Result, corrupt, io_error};
+use crate::error::Result;
+use crate::segment::content::Content;
 
 pub(crate) use name::{SegmentName, is_temporary};
 pub(crate) use read::{SegmentReader, Wanted};
@@ -41,11 +44,13 @@ pub(crate) struct Segment {
     pub bytes: u64,
     disk: Arc<dyn Disk>,
     doomed: AtomicBool,
+    /// Checksums of its blocks, once the whole file was written or checked.
+    blocks: OnceLock<Vec<u32>>,
 }
 
 impl Segment {
     pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf, name: SegmentName, bytes: u64) -> Self {
-        Self { path, name, bytes, disk, doomed: AtomicBool::new(false) }
+        Self { path, name, bytes, disk, doomed: AtomicBool::new(false), blocks: OnceLock::new() }
     }
 
     /// Removes the file once nobody reads it any more.
@@ -53,28 +58,9 @@ impl Segment {
         self.doomed.store(true, Ordering::Release);
     }
 
-    /// The whole file, its checksum verified.
-    pub(crate) fn load(&self) -> Result<Bytes> {
-        let file = self.disk.open(&self.path).map_err(io_error("open segment", &self.path))?;
-        let len = file.len().map_err(io_error("size segment", &self.path))?;
-        if len != self.bytes {
-            return Err(corrupt(&self.path, len, format!("segment size: expected {} bytes, found {len}", self.bytes)));
-        }
-        let mut content = vec![0; usize::try_from(len).expect("a segment fits the address space")];
-        file.read_exact_at(&mut content, 0).map_err(io_error("read segment", &self.path))?;
-        let crc = crc32c::crc32c(&content);
-        if crc != self.name.crc {
-            let expected = self.name.crc;
-            return Err(corrupt(&self.path, 0, format!("segment checksum: expected {expected:08x}, found {crc:08x}")));
-        }
-        Ok(content.into())
-    }
-}
-
-impl Segment {
-    /// Checks the file against its checksum.
-    pub(crate) fn verify(&self) -> Result<()> {
-        self.load().map(|_| ())
+    /// Checks the whole file against its checksum.
+    pub(crate) fn verify(self: &Arc<Self>) -> Result<()> {
+        Content::check(self)
     }
 }
 

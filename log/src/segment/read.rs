@@ -1,22 +1,27 @@
 //! Reads a segment from an offset on, with the columns asked for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchReader, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    RowSelector,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::adapt::{Adapter, projected};
+use crate::condition::RowCondition;
 use crate::contain::contained;
 use crate::error::{Error, Result, corrupt};
 use crate::evolution::widens;
+use crate::partition::SelectedRows;
 use crate::segment::Segment;
+use crate::segment::content::Content;
+use crate::segment::selection::Selection;
 use crate::stream::Stream;
 
 /// Rows decoded at a time.
@@ -27,6 +32,10 @@ pub(crate) struct SegmentReader {
     segment: Arc<Segment>,
     batches: ParquetRecordBatchReader,
     columns: Columns,
+    /// Offset of the next row, and of the segment's end.
+    position: u64,
+    end: u64,
+    selection: Option<Selection>,
 }
 
 /// What is asked for of a segment.
@@ -36,6 +45,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) projection: Option<&'a [usize]>,
     /// Texts among all columns of the stream that may come as dictionaries.
     pub(crate) dictionaries: &'a [usize],
+    /// Rows for which it is not true may be left out.
+    pub(crate) condition: Option<&'a Arc<dyn RowCondition>>,
 }
 
 /// What makes the rows asked for of a decoded batch.
@@ -52,14 +63,13 @@ impl SegmentReader {
     /// Opens the segment at `offset`, which lies in it. Its rows get what is wanted of the schema of `stream`.
     pub(crate) fn open(segment: &Arc<Segment>, stream: &Stream, offset: u64, wanted: &Wanted<'_>) -> Result<Self> {
         let failed = |source| Error::Parquet { path: segment.path.clone(), source };
-        let content = segment.load()?;
+        let mut content = Content::open(segment)?;
         let planned = contained(|| plan(&content, segment, stream, wanted, failed));
         let (found, read, columns) = planned.map_err(|panic| corrupt(&segment.path, 0, panic))??;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
-        check_rows(segment, builder.metadata().row_groups().iter().map(RowGroupMetaData::num_rows))?;
+        check_rows(segment, found.metadata().row_groups().iter().map(RowGroupMetaData::num_rows))?;
         let mut skip = usize::try_from(offset - segment.name.start).expect("a segment's rows fit the address space");
         let mut row_groups = Vec::new();
-        for (index, group) in builder.metadata().row_groups().iter().enumerate() {
+        for (index, group) in found.metadata().row_groups().iter().enumerate() {
             let rows = usize::try_from(group.num_rows()).unwrap_or(0);
             if row_groups.is_empty() && skip >= rows {
                 skip -= rows;
@@ -69,13 +79,53 @@ impl SegmentReader {
         }
         let mask = match read {
             None => ProjectionMask::all(),
-            Some(read) => ProjectionMask::roots(builder.parquet_schema(), read),
+            Some(read) => ProjectionMask::roots(found.parquet_schema(), read),
         };
-        let builder =
-            builder.with_row_groups(row_groups).with_offset(skip).with_projection(mask).with_batch_size(BATCH_ROWS);
+        let condition = wanted.condition.filter(|_| !matches!(columns, Columns::Adapted(_)));
+        let looked_at = condition
+            .map(|condition| ProjectionMask::roots(found.parquet_schema(), condition.columns().iter().copied()));
+        let is_read =
+            |leaf| mask.leaf_included(leaf) || looked_at.as_ref().is_some_and(|mask| mask.leaf_included(leaf));
+        content.read(&chunks(found.metadata(), &row_groups, is_read))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
+        let mut builder = builder.with_row_groups(row_groups).with_projection(mask).with_batch_size(BATCH_ROWS);
+        let mut selection = None;
+        match condition {
+            None => builder = builder.with_offset(skip),
+            Some(condition) => {
+                let (filter, selected) = Selection::of(condition, builder.parquet_schema());
+                selection = Some(selected);
+                let rows = usize::try_from(segment.name.end - offset).expect("a segment's rows fit the address space");
+                let rows = RowSelection::from(vec![RowSelector::skip(skip), RowSelector::select(rows)]);
+                builder = builder.with_row_selection(rows).with_row_filter(filter);
+            }
+        }
         let built = contained(|| builder.build());
         let batches = built.map_err(|panic| corrupt(&segment.path, 0, panic))?.map_err(failed)?;
-        Ok(Self { segment: Arc::clone(segment), batches, columns })
+        Ok(Self { segment: Arc::clone(segment), batches, columns, position: offset, end: segment.name.end, selection })
+    }
+
+    /// The next rows with their place; those that a condition leaves out are looked at with those before them. `None` after
+    /// the last.
+    pub(crate) fn next_selected(&mut self) -> Result<Option<SelectedRows>> {
+        let start_offset = self.position;
+        let rows = match (self.next()?, &mut self.selection) {
+            (Some(batch), None) => SelectedRows::all(start_offset, batch),
+            (Some(batch), Some(selection)) => {
+                let (rows, selected) = selection.place(batch.num_rows()).ok_or_else(|| {
+                    corrupt(&self.segment.path, 0, "more rows than the condition was true for".to_owned())
+                })?;
+                SelectedRows { start_offset, rows, batch, selected: Some(selected) }
+            }
+            (None, Some(_)) if start_offset < self.end => {
+                let batch = self.columns.of(&RecordBatch::new_empty(self.batches.schema()))?;
+                let selected = Some(UInt32Array::from(Vec::<u32>::new()));
+                SelectedRows { start_offset, rows: self.end - start_offset, batch, selected }
+            }
+            (None, _) => return Ok(None),
+        };
+        self.position = rows.end_offset();
+        Ok(Some(rows))
     }
 
     /// The next rows; `None` after the last.
@@ -86,11 +136,17 @@ impl SegmentReader {
             path: self.segment.path.clone(),
             source: parquet::errors::ParquetError::External(Box::new(source)),
         };
-        let batch = batch.map_err(failed)?;
-        match &self.columns {
-            Columns::All => Ok(Some(batch)),
-            Columns::Projected(columns) => Ok(Some(batch.project(columns)?)),
-            Columns::Adapted(adapter) => Ok(Some(adapter.adapt(&batch)?)),
+        self.columns.of(&batch.map_err(failed)?).map(Some)
+    }
+}
+
+impl Columns {
+    /// The rows asked for of a decoded batch.
+    fn of(&self, decoded: &RecordBatch) -> Result<RecordBatch> {
+        match self {
+            Self::All => Ok(decoded.clone()),
+            Self::Projected(columns) => Ok(decoded.project(columns)?),
+            Self::Adapted(adapter) => adapter.adapt(decoded),
         }
     }
 }
@@ -98,10 +154,10 @@ impl SegmentReader {
 /// How the file is decoded, which of its columns are (all when `None`), and what makes the rows asked for of them. A file
 /// tells the schema that it was written under.
 fn plan(
-    content: &Bytes,
+    content: &Content,
     segment: &Segment,
     stream: &Stream,
-    &Wanted { projection, dictionaries }: &Wanted<'_>,
+    &Wanted { projection, dictionaries, .. }: &Wanted<'_>,
     failed: impl Fn(ParquetError) -> Error,
 ) -> Result<(ArrowReaderMetadata, Option<Vec<usize>>, Columns)> {
     let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new()).map_err(&failed)?;
@@ -118,6 +174,13 @@ fn plan(
     read.dedup();
     let columns = projection.iter().filter_map(|column| read.binary_search(column).ok()).collect();
     Ok((found, Some(read), Columns::Projected(columns)))
+}
+
+/// Where the columns are of these row groups that are read.
+fn chunks(metadata: &ParquetMetaData, row_groups: &[usize], is_read: impl Fn(usize) -> bool) -> Vec<Range<u64>> {
+    let columns = row_groups.iter().flat_map(|group| metadata.row_group(*group).columns().iter().enumerate());
+    let read = columns.filter(|(leaf, _)| is_read(*leaf)).map(|(_, column)| column.byte_range());
+    read.map(|(start, bytes)| start..start.saturating_add(bytes)).collect()
 }
 
 /// The schema with these columns as dictionaries.

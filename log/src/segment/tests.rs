@@ -1,12 +1,13 @@
 //! Any batches survive in a segment, from any offset and with any columns.
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::compute::{cast, concat_batches};
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::{cast, concat_batches, filter_record_batch, is_not_null, take_record_batch};
 use arrow::datatypes::DataType::{self, Utf8};
 use proptest::prelude::*;
 
 use super::*;
 use crate::arbitrary::any_batches;
+use crate::condition::RowCondition;
 use crate::fuzzing::MemoryDisk;
 use crate::stream::{Stream, StreamId, StreamSpec};
 
@@ -29,7 +30,7 @@ fn read(segment: &Arc<Segment>, batches: &[RecordBatch], offset: u64, columns: O
     let wanted = columns.map_or(Arc::clone(&schema), |columns| schema.project(columns).unwrap().into());
     let texts: Vec<usize> = (0..schema.fields().len()).filter(|i| *schema.field(*i).data_type() == Utf8).collect();
     let with = |dictionaries: &[usize]| {
-        let asked = Wanted { projection: columns, dictionaries };
+        let asked = Wanted { projection: columns, dictionaries, condition: None };
         let mut reader = SegmentReader::open(segment, &stream, offset, &asked).unwrap();
         let mut found = Vec::new();
         while let Some(batch) = reader.next().unwrap() {
@@ -49,6 +50,51 @@ fn read(segment: &Arc<Segment>, batches: &[RecordBatch], offset: u64, columns: O
     plain
 }
 
+/// True where a column has a value.
+#[derive(Debug)]
+struct HasValue([usize; 1]);
+
+impl RowCondition for HasValue {
+    fn columns(&self) -> &[usize] {
+        &self.0
+    }
+
+    fn holds(&self, rows: &RecordBatch) -> Result<BooleanArray, arrow::error::ArrowError> {
+        is_not_null(rows.column(0))
+    }
+}
+
+/// Reads with a condition, and looks where the rows are that are left.
+fn read_where(
+    segment: &Arc<Segment>,
+    all: &RecordBatch,
+    offset: u64,
+    condition: HasValue,
+    columns: &[usize],
+) -> RecordBatch {
+    let stream = Stream::new(StreamId(1), StreamSpec::new("numbers", all.schema()));
+    let condition: Arc<dyn RowCondition> = Arc::new(condition);
+    let wanted = Wanted { projection: Some(columns), dictionaries: &[], condition: Some(&condition) };
+    let mut reader = SegmentReader::open(segment, &stream, offset, &wanted).unwrap();
+    let (mut next, mut found) = (offset, Vec::new());
+    while let Some(rows) = reader.next_selected().unwrap() {
+        assert_eq!(rows.start_offset, next);
+        let selected = rows.selected.as_ref().unwrap();
+        assert_eq!(selected.len(), rows.batch.num_rows());
+        assert!(
+            selected.values().is_sorted_by(|a, b| a < b)
+                && selected.iter().flatten().all(|at| u64::from(at) < rows.rows)
+        );
+        let places = selected.values().iter().map(|at| rows.start_offset - START + u64::from(*at));
+        let expected = take_record_batch(all, &UInt64Array::from_iter_values(places)).unwrap();
+        assert_eq!(rows.batch, expected.project(columns).unwrap());
+        next = rows.end_offset();
+        found.push(rows.batch);
+    }
+    assert_eq!(next, segment.name.end);
+    concat_batches(&all.schema().project(columns).unwrap().into(), &found).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -57,6 +103,7 @@ proptest! {
         batches in any_batches(),
         skip in any::<prop::sample::Index>(),
         columns in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        by in any::<prop::sample::Index>(),
     ) {
         let segment = write(&batches);
         let all = concat_batches(&batches[0].schema(), &batches).unwrap();
@@ -71,5 +118,8 @@ proptest! {
         let mut seen = Vec::new();
         columns.retain(|column| !seen.contains(column) && { seen.push(*column); true });
         prop_assert_eq!(read(&segment, &batches, offset, Some(&columns)), rest.project(&columns).unwrap());
+        let by = by.index(all.num_columns());
+        let left = filter_record_batch(&rest, &is_not_null(rest.column(by)).unwrap()).unwrap();
+        prop_assert_eq!(read_where(&segment, &all, offset, HasValue([by]), &columns), left.project(&columns).unwrap());
     }
 }

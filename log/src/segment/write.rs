@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result, io_error};
 use crate::segment::Segment;
+use crate::segment::blocks::Checksums;
 use crate::segment::name::{SegmentName, temporary};
 use crate::segment::row_groups::RowGroups;
 
@@ -51,7 +52,7 @@ impl SegmentWriter {
         let path = folder.join(temporary(start, end));
         let file = disk.create(&path).map_err(io_error("create segment", &path))?;
         let refused = Refused::default();
-        let sink = Sink { file, offset: 0, crc: 0, refused: Arc::clone(&refused) };
+        let sink = Sink { file, offset: 0, checksums: Checksums::default(), refused: Arc::clone(&refused) };
         Ok(Self {
             disk: Arc::clone(disk),
             folder: folder.to_owned(),
@@ -91,7 +92,7 @@ impl SegmentWriter {
             start: self.start,
             end: self.start + self.rows,
             append_ms: self.append_ms.max(0).cast_unsigned(),
-            crc: sink.crc,
+            crc: sink.checksums.whole,
         };
         let path = self.folder.join(name.to_string());
         self.disk.rename(&self.temporary, &path).map_err(io_error("rename segment", &self.temporary))?;
@@ -101,7 +102,9 @@ impl SegmentWriter {
             let _ = self.disk.remove(&path);
             return Err(io_error("sync directory", &self.folder)(error));
         }
-        Ok(Segment::new(Arc::clone(&self.disk), path, name, sink.offset))
+        let segment = Segment::new(Arc::clone(&self.disk), path, name, sink.offset);
+        let _ = segment.blocks.set(sink.checksums.blocks);
+        Ok(segment)
     }
 }
 
@@ -138,7 +141,7 @@ fn failed(path: &Path, refused: &Refused, source: ParquetError) -> Error {
 struct Sink {
     file: Arc<dyn DiskFile>,
     offset: u64,
-    crc: u32,
+    checksums: Checksums,
     refused: Refused,
 }
 
@@ -150,7 +153,7 @@ impl Write for Sink {
             return Err(kind.into());
         }
         self.offset += bytes.len() as u64;
-        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        self.checksums.add(bytes);
         Ok(bytes.len())
     }
 
