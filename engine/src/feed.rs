@@ -4,7 +4,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
-use thermocline_log::{Log, PartitionReader, Stream};
+use thermocline_log::{Log, SelectiveReader, Stream};
 
 use crate::error::Result;
 use crate::gap::next_kept;
@@ -39,14 +39,14 @@ pub struct Feed {
 #[derive(Debug)]
 enum Source {
     /// Rows as they are.
-    Stream(PartitionReader),
+    Stream(SelectiveReader),
     /// Rows of a stateless query, which runs as they are read: nothing is stored twice.
     Query { reader: StageReader, stage: Box<Stage>, tables: Arc<Tables> },
 }
 
 impl Feed {
     pub(crate) fn stream(name: &str, log: &Log, stream: &Stream, partition: u32) -> Result<Self> {
-        let reader = log.reader(stream.id(), partition, 0, None)?;
+        let reader = log.reader(stream.id(), partition, 0, None)?.selective(None);
         let schema = Arc::clone(stream.schema());
         Ok(Self::new(name, log, stream, partition, schema, Source::Stream(reader)))
     }
@@ -59,7 +59,7 @@ impl Feed {
         stage: Stage,
         tables: Arc<Tables>,
     ) -> Result<Self> {
-        let reader = StageReader::new(log, stream, partition, 0, &stage, &[])?;
+        let reader = StageReader::selective(log, stream, partition, 0, &stage)?;
         let schema = stage.schema();
         let columns = &schema.fields()[..schema.fields().len() - 1];
         let schema = Arc::new(Schema::new(columns.to_vec()));
@@ -149,8 +149,7 @@ impl Feed {
                         .increment(failed);
                     tracing::warn!(query = self.name, failed, reason, "rows that the query fails on are kept out");
                 }
-                let start_offset = rows.start_offset;
-                let end_offset = start_offset + rows.input.num_rows() as u64;
+                let (start_offset, end_offset) = (rows.start_offset, rows.end_offset());
                 let offsets = rows.row_of().values().iter().map(|row| start_offset + u64::from(*row)).collect();
                 let batch = RecordBatch::try_new_with_options(
                     Arc::clone(&self.schema),

@@ -8,6 +8,7 @@
 mod adhoc;
 mod alert;
 mod clock;
+mod condition;
 mod continuous_query;
 mod engine;
 mod error;

@@ -23,8 +23,10 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
+use thermocline_log::RowCondition;
 use thermocline_sql::PlaceholderNode;
 
+use crate::condition::condition_of;
 use crate::tables::Tables;
 
 /// Name of the hidden column that says which row of the input batch an output row came of.
@@ -124,6 +126,12 @@ impl Stage {
     /// Columns of the input that the plan reads, as indices into the source's schema; [`ROW`] comes after the last.
     pub(crate) fn projection(&self) -> Vec<usize> {
         self.slot.projection.lock().clone()
+    }
+
+    /// Which rows of the stream, which has so many columns, may come to anything, where that can be told by a condition.
+    pub(crate) fn condition(&self, columns_of_stream: usize) -> Option<Arc<dyn RowCondition>> {
+        let projection = self.projection();
+        condition_of(&self.physical, |scanned| projection.get(scanned).copied().filter(|i| *i < columns_of_stream))
     }
 
     /// Columns of the output.

@@ -1,5 +1,7 @@
 //! Watermarks: how far event time has got in a partition, a function of its rows alone.
 
+use std::ops::Range;
+
 use arrow::array::{Array, TimestampMicrosecondArray};
 
 /// The watermark of a partition that has no rows yet.
@@ -26,6 +28,17 @@ impl Watermark {
     /// Moves it at least to a journaled position.
     pub(crate) fn advance_to(&mut self, watermark_us: i64) {
         self.current_us = self.current_us.max(watermark_us);
+    }
+
+    /// Takes the next rows of the partition, which are `rows` of these.
+    pub(crate) fn pass(&mut self, times: &TimestampMicrosecondArray, rows: Range<usize>) {
+        let highest_us = match times.null_count() {
+            0 => times.values()[rows].iter().copied().max(),
+            _ => rows.filter(|row| times.is_valid(*row)).map(|row| times.value(row)).max(),
+        };
+        if let Some(time_us) = highest_us {
+            self.advance_to(time_us.saturating_sub(self.delay_us));
+        }
     }
 
     /// Takes the next rows of the partition. The answer has, for each row, the watermark that the rows before it had
@@ -71,6 +84,11 @@ mod tests {
             let mut parts = watermark.observe(&times[..cut].to_vec().into());
             parts.extend(watermark.observe(&times[cut..].to_vec().into()));
             assert_eq!(parts, whole, "cut at {cut}");
+            let mut passing = Watermark::new(5);
+            let all = times.to_vec().into();
+            passing.pass(&all, 0..cut);
+            passing.pass(&all, cut..times.len());
+            assert_eq!(passing, watermark);
         }
     }
 

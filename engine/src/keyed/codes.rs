@@ -26,6 +26,26 @@ pub(super) struct Codes {
 }
 
 impl Codes {
+    /// The number of each row, where there is one column, none of its rows is NULL, and all numbers are known.
+    pub(super) fn known_numbers(&self, columns: &[ArrayRef], numbers: &mut Vec<u32>) -> bool {
+        let [column] = columns else { return false };
+        if !is_dictionary(column) || self.dictionaries.len() != 1 {
+            return false;
+        }
+        let column = column.as_dictionary::<Int32Type>();
+        if column.keys().null_count() > 0 || !is_same(&self.dictionaries[0], column.values()) {
+            return false;
+        }
+        let mut all_known = true;
+        numbers.clear();
+        numbers.extend(column.keys().values().iter().map(|code| {
+            let number = self.numbers[*code as usize];
+            all_known &= number < MET;
+            number
+        }));
+        all_known
+    }
+
     /// Takes rows; false where not all columns are dictionaries, or they have too many combinations.
     pub(super) fn read(&mut self, rows: usize, columns: &[ArrayRef]) -> bool {
         if !columns.iter().all(is_dictionary) {

@@ -79,8 +79,8 @@ impl FloatSlots {
                 held.value += state.value;
                 held.count += state.count;
             }
-            FloatFunction::Min => least(held, state.value, state.count),
-            FloatFunction::Max => greatest(held, state.value, state.count),
+            FloatFunction::Min => least(held, state.value),
+            FloatFunction::Max => greatest(held, state.value),
             _ if held.count == 0 => {
                 *held = state;
                 self.squares[slot as usize] = squares;
@@ -97,18 +97,17 @@ impl FloatSlots {
     }
 }
 
-fn least(state: &mut State, value: f64, count: u64) {
+/// Of an extreme only whether there is any is counted: a value that is none costs no write.
+fn least(state: &mut State, value: f64) {
     if state.count == 0 || value < state.value || state.value.is_nan() {
-        state.value = value;
+        *state = State { count: 1, value };
     }
-    state.count += count;
 }
 
-fn greatest(state: &mut State, value: f64, count: u64) {
+fn greatest(state: &mut State, value: f64) {
     if state.count == 0 || value > state.value || value.is_nan() {
-        state.value = value;
+        *state = State { count: 1, value };
     }
-    state.count += count;
 }
 
 impl SlotAccumulator for FloatSlots {
@@ -132,10 +131,10 @@ impl SlotAccumulator for FloatSlots {
                 state.value += value;
             }),
             FloatFunction::Min => {
-                for_each_counted(values, nulls, filter, slots, |slot, value| least(&mut states[slot], value, 1));
+                for_each_counted(values, nulls, filter, slots, |slot, value| least(&mut states[slot], value));
             }
             FloatFunction::Max => {
-                for_each_counted(values, nulls, filter, slots, |slot, value| greatest(&mut states[slot], value, 1));
+                for_each_counted(values, nulls, filter, slots, |slot, value| greatest(&mut states[slot], value));
             }
             _ => {
                 let squares = self.squares.as_mut_slice();
@@ -198,13 +197,13 @@ impl SlotAccumulator for FloatSlots {
             FloatFunction::Min => pairs.for_each(|(into, from)| {
                 let State { count, value } = states[from];
                 if count > 0 {
-                    least(&mut states[into], value, count);
+                    least(&mut states[into], value);
                 }
             }),
             FloatFunction::Max => pairs.for_each(|(into, from)| {
                 let State { count, value } = states[from];
                 if count > 0 {
-                    greatest(&mut states[into], value, count);
+                    greatest(&mut states[into], value);
                 }
             }),
             _ => {

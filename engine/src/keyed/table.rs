@@ -99,6 +99,9 @@ impl KeyTable {
             numbers.resize(rows, only);
             return Ok(());
         }
+        if self.codes.known_numbers(columns, numbers) {
+            return Ok(());
+        }
         if !self.codes.read(rows, columns) {
             return self.intern_values(columns, numbers);
         }

@@ -14,6 +14,7 @@ mod per_key_partition;
 mod progress;
 mod reader;
 mod sharing;
+mod side_by_side;
 mod snapshots;
 mod stateless;
 mod windowed;

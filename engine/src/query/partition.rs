@@ -75,11 +75,6 @@ impl PartitionTask {
         Ok(Self { stream: stream.id(), partition, windows, input, reader, step_rows: STEP_ROWS, decisions })
     }
 
-    /// Which partition.
-    pub(crate) fn partition(&self) -> u32 {
-        self.partition
-    }
-
     /// Rows between its position and the durable end.
     pub(crate) fn lag(&self, log: &Log) -> u64 {
         let range = log.range(self.stream, self.partition).expect("the partition of an open reader exists");

@@ -13,12 +13,12 @@ use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{EventTime, OrderedOperator, OrderedShape, QueryShape, WindowedShape};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::failed::{FailedOffset, failed_rows};
 use super::failed_results::FailedResults;
 use super::per_key_partition::{PerKeyPartition, PerKeySource, PerKeyStep, key_schema};
 use super::progress::{Ledger, Progress};
+use super::side_by_side::{Partitions, side_by_side};
 use super::{
     Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
 };
@@ -72,7 +72,7 @@ pub(crate) struct PerKeyQuery {
     late: Stream,
     failed: Stream,
     failed_results: FailedResults,
-    partitions: Vec<Option<PerKeyPartition>>,
+    partitions: Partitions<PerKeyPartition>,
     /// Rows of each partition that make it due for a snapshot.
     snapshot_at: Vec<u64>,
     snapshot_rows: u64,
@@ -244,31 +244,15 @@ impl PerKeyQuery {
 
     /// Every partition takes some rows. `until`: an offset for each.
     async fn step(&mut self, until: Option<&[u64]>) -> Result<Vec<PerKeyStep>> {
-        let mut running = JoinSet::new();
-        for slot in &mut self.partitions {
-            let mut partition = slot.take().expect("partitions are back after each step");
+        let steps = side_by_side(&mut self.partitions, |mut partition| {
             // One that the progress does not know was not read.
             let stop = until.map(|until| until.get(partition.partition() as usize).copied().unwrap_or(0));
-            running.spawn(async move {
+            async move {
                 let step = partition.step(stop).await;
                 (partition, step)
-            });
-        }
-        let mut steps: Vec<PerKeyStep> = self.partitions.iter().map(|_| PerKeyStep::default()).collect();
-        let mut failed = None;
-        while let Some(done) = running.join_next().await {
-            let (partition, step) = match done {
-                Ok(done) => done,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            };
-            let number = partition.partition() as usize;
-            self.partitions[number] = Some(partition);
-            match step {
-                Ok(step) => steps[number] = step,
-                Err(error) => failed = Some(error),
             }
-        }
-        failed.map_or(Ok(steps), Err)
+        });
+        steps.await
     }
 
     /// Keeps and emits what came of the steps; returns how many rows they read.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::failed::failed_rows;
 use super::progress::Ledger;
 use super::reader::{StageReader, StageRows};
+use super::side_by_side::{Partitions, side_by_side};
 use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::error::Result;
 use crate::stage::Stage;
@@ -18,6 +18,8 @@ use crate::watermark::NO_WATERMARK;
 
 /// Rows that are read and committed at once.
 const STEP_ROWS: usize = 65_536;
+/// Rows that a step looks at, at most, where the filter leaves hardly any: what was passed is committed too.
+const STEP_ROWS_PASSED: u64 = 4 << 20;
 
 /// What a stateless query is made of.
 pub(crate) struct StatelessSettings<'a> {
@@ -35,7 +37,7 @@ pub(crate) struct StatelessQuery {
     log: Log,
     stream: Stream,
     failed: Stream,
-    partitions: Vec<Option<Partition>>,
+    partitions: Partitions<Partition>,
     emitter: Emitter,
     ledger: Ledger,
     /// What the next step commits besides its own.
@@ -55,11 +57,13 @@ impl Partition {
     /// What there is, up to a step's rows. The tail gives the rows of one group at a time, and all that is there goes into
     /// one commit: a step that waited for the disk for each of them would fall behind those that append.
     async fn read(&mut self) -> Result<Vec<StageRows>> {
-        let (mut read, mut taken) = (Vec::new(), 0);
+        let (mut read, mut taken, mut passed) = (Vec::new(), 0, 0);
         while taken < STEP_ROWS
+            && passed < STEP_ROWS_PASSED
             && let Some(rows) = self.reader.next(STEP_ROWS - taken, &mut self.stage).await?
         {
             taken += rows.input.num_rows();
+            passed += rows.read;
             read.push(rows);
         }
         Ok(read)
@@ -76,7 +80,7 @@ impl StatelessQuery {
             .zip(stages)
             .map(|(partition, stage)| {
                 let offset = ledger.register(log, &stream, partition, &mut commit);
-                let reader = StageReader::new(log, &stream, partition, offset, &stage, &[])?;
+                let reader = StageReader::selective(log, &stream, partition, offset, &stage)?;
                 Ok(Some(Partition { reader, stage }))
             })
             .collect::<Result<_>>()?;
@@ -113,9 +117,9 @@ impl StatelessQuery {
         let (mut read, mut emitted) = (0, 0);
         for (partition, rows) in (0..).zip(self.read().await?) {
             let Some(last) = rows.last() else { continue };
-            let next_offset = last.start_offset + last.input.num_rows() as u64;
+            let next_offset = last.end_offset();
             for rows in rows {
-                read += rows.input.num_rows() as u64;
+                read += rows.read;
                 emitted += self.emitter.emit(&rows.rows(), &mut commit)? as u64;
                 if !rows.failed.is_empty() {
                     let failed = rows.failed.into_iter().map(|row| row.at(partition, rows.start_offset));
@@ -138,28 +142,11 @@ impl StatelessQuery {
 
     /// Every partition takes some rows, side by side.
     async fn read(&mut self) -> Result<Vec<Vec<StageRows>>> {
-        let mut reading = JoinSet::new();
-        for (number, slot) in self.partitions.iter_mut().enumerate() {
-            let mut partition = slot.take().expect("partitions are back after each step");
-            reading.spawn(async move {
-                let read = partition.read().await;
-                (number, partition, read)
-            });
-        }
-        let mut all: Vec<Vec<StageRows>> = self.partitions.iter().map(|_| Vec::new()).collect();
-        let mut failed = None;
-        while let Some(done) = reading.join_next().await {
-            let (number, partition, read) = match done {
-                Ok(done) => done,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            };
-            self.partitions[number] = Some(partition);
-            match read {
-                Ok(rows) => all[number] = rows,
-                Err(error) => failed = Some(error),
-            }
-        }
-        failed.map_or(Ok(all), Err)
+        let read = side_by_side(&mut self.partitions, |mut partition| async move {
+            let read = partition.read().await;
+            (partition, read)
+        });
+        read.await
     }
 
     fn measure(&self) -> Result<()> {

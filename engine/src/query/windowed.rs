@@ -17,12 +17,12 @@ use futures::future::{FutureExt, select_all};
 use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{Early, Emit, EventTime, WindowedShape};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::committing::{Committing, Measures};
 use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
 use super::progress::{Ledger, Progress};
+use super::side_by_side::{Partitions, side_by_side};
 use super::snapshots::{Snapshot, Snapshots};
 use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
@@ -32,9 +32,15 @@ use crate::tables::Tables;
 use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
-    Closed, GivenKeys, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate, WindowOperator,
-    read_snapshot, write_snapshot,
+    Closed, Due, GivenKeys, Openness, Part, PartitionState, PartitionWindows, Position, Previews, WindowAggregate,
+    WindowOperator, read_snapshot, write_snapshot,
 };
+
+/// Keys of all partitions from which on a window is made side by side: of fewer, waking another thread takes longer.
+const KEYS_SIDE_BY_SIDE: usize = 256;
+
+/// Windows that are closed at once, at most: their parts wait in memory.
+const CLOSED_TOGETHER: usize = 16;
 
 /// What a windowed query is made of, or several that share panes.
 pub(crate) struct WindowedSettings<'a> {
@@ -64,7 +70,7 @@ pub(crate) struct WindowedQuery {
     stream: Stream,
     late: Stream,
     inlet: Option<Inlet>,
-    partitions: Vec<Option<PartitionTask>>,
+    partitions: Partitions<PartitionTask>,
     idle: Vec<Idle>,
     operator: WindowOperator,
     early: Early,
@@ -228,32 +234,12 @@ impl WindowedQuery {
 
     /// Every partition takes some rows; returns how many in all.
     async fn step(&mut self) -> Result<u64> {
-        let mut running = JoinSet::new();
-        for slot in &mut self.partitions {
-            let mut task = slot.take().expect("partitions are back after each step");
-            running.spawn(async move {
-                let step = task.step(None).await;
-                (task, step)
-            });
-        }
-        let mut failed = None;
-        let mut steps: Vec<Option<Step>> = self.partitions.iter().map(|_| None).collect();
-        while let Some(done) = running.join_next().await {
-            let (task, step) = match done {
-                Ok(done) => done,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-            };
-            let partition = task.partition() as usize;
-            self.partitions[partition] = Some(task);
-            match step {
-                Ok(step) => steps[partition] = Some(step),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        self.take_steps(steps.into_iter().flatten().collect())
+        let steps = side_by_side(&mut self.partitions, |mut task| async move {
+            let step = task.step(None).await;
+            (task, step)
+        });
+        let steps = steps.await?;
+        self.take_steps(steps)
     }
 
     fn take_steps(&mut self, steps: Vec<Step>) -> Result<u64> {
@@ -359,21 +345,64 @@ impl WindowedQuery {
         }
     }
 
-    /// The next result that the watermark lets out.
-    fn close_next(&mut self, watermark_us: i64) -> Result<Option<Closed>> {
-        let mut windows: Vec<&mut PartitionWindows> =
-            self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
-        Ok(self.operator.close_next(&mut windows, watermark_us)?)
-    }
-
     /// Closes what the watermark has passed.
     async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
-        while let Some(Closed { rows, is_correction }) = self.close_next(watermark_us)? {
-            for member in &mut self.members {
-                member.emit(&rows, is_correction, &mut self.commit).await?;
+        loop {
+            let ends_us = self.operator.due_together(&windows(&mut self.partitions), watermark_us, CLOSED_TOGETHER);
+            if ends_us.len() > 1 {
+                self.close_together(ends_us).await?;
+                continue;
+            }
+            let due = self.operator.next_due(&mut windows(&mut self.partitions), watermark_us);
+            match due {
+                None => return Ok(()),
+                Some(Due::First { end_us }) => self.close_together(vec![end_us]).await?,
+                Some(Due::Last { end_us }) => {
+                    let closed = self.operator.close_last(&mut windows(&mut self.partitions), end_us)?;
+                    self.emit(&closed).await?;
+                }
             }
         }
+    }
+
+    /// Emits the first results of windows, in order.
+    async fn close_together(&mut self, ends_us: Vec<i64>) -> Result<()> {
+        let ends_us = Arc::<[i64]>::from(ends_us);
+        let mut parts: Vec<_> = self.first_parts(&ends_us).await?.into_iter().map(Vec::into_iter).collect();
+        for end_us in ends_us.iter() {
+            let parts = parts.iter_mut().flat_map(Iterator::next).collect();
+            let closed = self.operator.close_first(&mut windows(&mut self.partitions), *end_us, parts)?;
+            self.emit(&closed).await?;
+        }
+        self.operator.forget(&mut windows(&mut self.partitions));
         Ok(())
+    }
+
+    async fn emit(&mut self, closed: &Closed) -> Result<()> {
+        for member in &mut self.members {
+            member.emit(&closed.rows, closed.is_correction, &mut self.commit).await?;
+        }
+        Ok(())
+    }
+
+    /// What each partition has of the first results of windows; of many groups side by side.
+    async fn first_parts(&mut self, ends_us: &Arc<[i64]>) -> Result<Vec<Vec<Part>>> {
+        let parts_of = |windows: &mut PartitionWindows, ends_us: &[i64]| {
+            let parts = ends_us.iter().map(|end_us| windows.first_part(*end_us));
+            parts.collect::<datafusion::error::Result<Vec<_>>>().map_err(Error::from)
+        };
+        let keys: usize = self.partitions.iter().flatten().map(|task| task.windows.keys()).sum();
+        if keys * ends_us.len() < KEYS_SIDE_BY_SIDE {
+            return windows(&mut self.partitions).into_iter().map(|windows| parts_of(windows, ends_us)).collect();
+        }
+        let parts = side_by_side(&mut self.partitions, |mut task| {
+            let ends_us = Arc::clone(ends_us);
+            async move {
+                let parts = parts_of(&mut task.windows, &ends_us);
+                (task, parts)
+            }
+        });
+        parts.await
     }
 
     /// Emits groups that rows have changed, of windows that are open or take late rows, where the query asks for it now.
@@ -382,9 +411,7 @@ impl WindowedQuery {
         if self.early_at().is_some_and(|at| at > now) {
             return Ok(());
         }
-        let mut windows: Vec<&mut PartitionWindows> =
-            self.partitions.iter_mut().flatten().map(|task| &mut task.windows).collect();
-        let changed = self.operator.changed(&mut windows)?;
+        let changed = self.operator.changed(&mut windows(&mut self.partitions))?;
         for rows in &changed {
             for member in &mut self.members {
                 member.emit_early(rows, &mut self.commit).await?;
@@ -497,7 +524,7 @@ impl WindowedQuery {
     fn measure(&self) -> Result<Measures> {
         let mut measures = Measures::default();
         let emitters = self.members.iter().map(|member| member.emitter.bytes());
-        measures.state_bytes = emitters.sum::<usize>() as u64;
+        measures.state_bytes = (emitters.sum::<usize>() + self.operator.bytes()) as u64;
         for task in self.partitions.iter().flatten() {
             measures.lag += task.lag(&self.log);
             measures.state_bytes += task.windows.bytes() as u64;
@@ -506,6 +533,11 @@ impl WindowedQuery {
         self.members[0].counters.set_state_bytes(measures.state_bytes)?;
         Ok(measures)
     }
+}
+
+/// The panes of all partitions.
+fn windows(partitions: &mut Partitions<PartitionTask>) -> Vec<&mut PartitionWindows> {
+    partitions.iter_mut().flatten().map(|task| &mut task.windows).collect()
 }
 
 /// How long windows take rows, and what is looked at meanwhile. An alert is told of the last result of a window only: what

@@ -13,7 +13,7 @@ use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch}
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use parking_lot::Mutex;
-use thermocline_log::{Log, PartitionReader, Rows, Stream};
+use thermocline_log::{Log, SelectedRows, SelectiveReader, Stream};
 
 use crate::error::{Error, Result};
 use crate::gap::next_kept;
@@ -34,7 +34,7 @@ pub(crate) struct CurrentRows {
 }
 
 struct State {
-    reader: PartitionReader,
+    reader: SelectiveReader,
     converter: RowConverter,
     /// The offset of each key's row. Keys are encoded so that bytes compare as keys do, and that those of the same first
     /// columns begin with the same bytes.
@@ -66,7 +66,7 @@ impl CurrentRows {
         let key = key.iter().map(|name| stream.schema().index_of(name)).collect::<Result<Vec<_>, _>>()?;
         let start = log.range(stream.id(), 0)?.start;
         let state = State {
-            reader: log.reader(stream.id(), 0, start, None)?,
+            reader: log.reader(stream.id(), 0, start, None)?.selective(None),
             converter: converter(stream.schema(), &key)?,
             current: BTreeMap::new(),
             key_bytes: 0,
@@ -156,8 +156,8 @@ fn converter(schema: &SchemaRef, columns: &[usize]) -> Result<RowConverter> {
 }
 
 impl State {
-    fn take(&mut self, rows: Rows, key: &[usize]) -> Result<()> {
-        let Rows { start_offset, batch } = rows;
+    fn take(&mut self, rows: SelectedRows, key: &[usize]) -> Result<()> {
+        let SelectedRows { start_offset, batch, .. } = rows;
         let keys = self.converter.convert_columns(batch.project(key)?.columns())?;
         let count = batch.num_rows();
         let offsets = (start_offset..start_offset + count as u64).collect();

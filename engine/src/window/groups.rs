@@ -40,6 +40,19 @@ impl Groups {
         }
     }
 
+    /// Puts slots in the place of their keys, up to the first key that has none; returns how many. A key in a hash table is
+    /// none for it.
+    pub(super) fn replace_known(&self, keys: &mut [u32]) -> usize {
+        let Slots::Dense(slots) = &self.slots else { return 0 };
+        for (at, key) in keys.iter_mut().enumerate() {
+            match slots.get(*key as usize) {
+                Some(slot) if *slot != NONE => *key = *slot,
+                _ => return at,
+            }
+        }
+        keys.len()
+    }
+
     /// Gives a key that has none a slot.
     pub(super) fn insert(&mut self, key: u32, slot: u32) {
         let at = key as usize;
@@ -73,14 +86,13 @@ impl Groups {
     }
 
     /// Keys and slots, in no particular order.
-    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = (u32, u32)> + '_> {
-        match &self.slots {
-            Slots::Dense(slots) => {
-                let slots = slots.iter().enumerate().filter(|(_, slot)| **slot != NONE);
-                Box::new(slots.map(|(key, slot)| (key as u32, *slot)))
-            }
-            Slots::Sparse(slots) => Box::new(slots.iter().copied()),
-        }
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        let (dense, sparse) = match &self.slots {
+            Slots::Dense(slots) => (slots.as_slice(), None),
+            Slots::Sparse(slots) => (&[][..], Some(slots)),
+        };
+        let dense = dense.iter().enumerate().filter(|(_, slot)| **slot != NONE);
+        dense.map(|(key, slot)| (key as u32, *slot)).chain(sparse.into_iter().flatten().copied())
     }
 
     /// Bytes held.

@@ -20,6 +20,7 @@ mod groups;
 mod operator;
 mod pane;
 mod partition;
+mod ranks;
 mod snapshot;
 mod sort_rows;
 mod store;
@@ -29,7 +30,7 @@ mod zone;
 pub(crate) use aggregate::WindowAggregate;
 pub(crate) use assign::{Assigner, Assignment};
 pub(crate) use given_keys::GivenKeys;
-pub(crate) use operator::{Closed, Position, WindowOperator};
+pub(crate) use operator::{Closed, Due, Part, Position, WindowOperator};
 pub(crate) use partition::{Openness, PartitionState, PartitionWindows, Previews};
 pub(crate) use snapshot::{read_snapshot, write_snapshot};
 

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::interleave;
 use datafusion::error::Result;
 
 use super::aggregate::WindowAggregate;
 use super::partition::{Openness, PartitionWindows};
+use super::ranks::Ranks;
 use super::store::Selection;
 
 /// A result of a window.
@@ -20,6 +21,29 @@ pub(crate) struct Closed {
     pub(crate) rows: RecordBatch,
     /// Whether it takes the place of an earlier one: late rows have changed these groups.
     pub(crate) is_correction: bool,
+}
+
+/// A result that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// The first one of the window that ends there.
+    First { end_us: i64 },
+    /// The last one, after corrections.
+    Last { end_us: i64 },
+}
+
+/// What one partition has of a window's result.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(super) selection: Selection,
+    /// Keys and results.
+    pub(super) columns: Vec<ArrayRef>,
+}
+
+impl Part {
+    fn len(&self) -> usize {
+        self.selection.keys.len()
+    }
 }
 
 /// How far windows were closed.
@@ -46,12 +70,13 @@ pub(crate) struct WindowOperator {
     pub(super) position: Position,
     /// What was closed when changes were last looked for.
     pub(super) looked_us: i64,
+    ranks: Ranks,
 }
 
 impl WindowOperator {
     /// What was emitted in an earlier life, up to `position`, is not emitted again.
     pub(crate) fn new(aggregate: Arc<WindowAggregate>, openness: Openness, position: Position) -> Self {
-        Self { aggregate, openness, position, looked_us: position.closed_us }
+        Self { aggregate, openness, position, looked_us: position.closed_us, ranks: Ranks::default() }
     }
 
     /// How far windows were closed.
@@ -59,13 +84,45 @@ impl WindowOperator {
         self.position
     }
 
-    /// The next result that the watermark lets out: the first one of a window that ends at or before it, or the last one
-    /// of a window that late rows have corrected and that takes no more; each in key order. `None` when there is none.
+    /// The next result that the watermark lets out; `None` when there is none.
+    #[cfg(test)]
     pub(crate) fn close_next(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
         watermark_us: i64,
     ) -> Result<Option<Closed>> {
+        match self.next_due(partitions, watermark_us) {
+            None => Ok(None),
+            Some(Due::First { end_us }) => {
+                let parts =
+                    partitions.iter_mut().map(|partition| partition.first_part(end_us)).collect::<Result<_>>()?;
+                let closed = self.close_first(partitions, end_us, parts)?;
+                self.forget(partitions);
+                Ok(Some(closed))
+            }
+            Some(Due::Last { end_us }) => self.close_last(partitions, end_us).map(Some),
+        }
+    }
+
+    /// Ends of the windows whose first results the watermark lets out next, at most `most`, if partitions can make their parts of
+    /// all of them before any is put together: no key is in several partitions, and no result is corrected.
+    pub(crate) fn due_together(
+        &self,
+        partitions: &[&mut PartitionWindows],
+        watermark_us: i64,
+        most: usize,
+    ) -> Vec<i64> {
+        if self.openness.lateness_us > 0 || !self.ranks.tell_apart(partitions) {
+            return Vec::new();
+        }
+        let next = |closed_us: i64| partitions.iter().filter_map(|p| p.next_end_us(closed_us)).min();
+        let ends = std::iter::successors(next(self.position.closed_us), |end_us| next(*end_us));
+        ends.take_while(|end_us| *end_us <= watermark_us).take(most).collect()
+    }
+
+    /// What the watermark lets out next: the first result of a window that ends at or before it, or the last one of a window
+    /// that late rows have corrected and that takes no more. When there is none, all windows up to it are closed.
+    pub(crate) fn next_due(&mut self, partitions: &mut [&mut PartitionWindows], watermark_us: i64) -> Option<Due> {
         let lateness_us = self.openness.lateness_us;
         let first_us = partitions.iter().filter_map(|p| p.next_end_us(self.position.closed_us)).min();
         let corrected_us = match lateness_us {
@@ -73,60 +130,66 @@ impl WindowOperator {
             _ => partitions.iter().filter_map(|p| p.next_corrected_end_us(self.position.settled_us)).min(),
         };
         // In the order of the watermarks that let them out.
-        let first = first_us.map(|end_us| (end_us, false));
-        let corrected = corrected_us.map(|end_us| (end_us.saturating_add(lateness_us), true));
+        let first = first_us.map(|end_us| (end_us, Due::First { end_us }));
+        let corrected = corrected_us.map(|end_us| (end_us.saturating_add(lateness_us), Due::Last { end_us }));
         let next = first.into_iter().chain(corrected).min().filter(|(due_us, _)| *due_us <= watermark_us);
-        let closed = match next {
-            None => {
-                self.position.advance(watermark_us, watermark_us.saturating_sub(lateness_us));
-                None
-            }
-            Some((end_us, false)) => {
-                let groups = partitions.iter_mut().map(|p| p.first_result(end_us)).collect::<Result<_>>()?;
-                let rows = self.output(partitions, end_us, groups)?;
-                // Corrections that are due at the same time come after it.
-                let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
-                self.position.advance(end_us, before_us);
-                Some(Closed { rows, is_correction: false })
-            }
-            Some((due_us, true)) => {
-                let end_us = due_us - lateness_us;
-                let rows = self.settled(partitions, end_us)?;
-                self.position.advance(i64::MIN, end_us);
-                Some(Closed { rows, is_correction: true })
-            }
-        };
-        for partition in partitions.iter_mut() {
-            partition.forget(self.position.settled_us);
+        if next.is_none() {
+            self.position.advance(watermark_us, watermark_us.saturating_sub(lateness_us));
+            self.forget(partitions);
         }
-        Ok(closed)
+        next.map(|(_, due)| due)
+    }
+
+    /// The first result of a window, of what [each partition has](PartitionWindows::first_part) of it. What is over with it is
+    /// held until [`forget`](Self::forget).
+    pub(crate) fn close_first(
+        &mut self,
+        partitions: &mut [&mut PartitionWindows],
+        end_us: i64,
+        parts: Vec<Part>,
+    ) -> Result<Closed> {
+        let rows = self.output(partitions, end_us, parts)?;
+        // Corrections that are due at the same time come after it.
+        let lateness_us = self.openness.lateness_us;
+        let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
+        self.position.advance(end_us, before_us);
+        Ok(Closed { rows, is_correction: false })
+    }
+
+    /// The last result of a window that late rows have corrected.
+    pub(crate) fn close_last(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<Closed> {
+        let rows = self.settled(partitions, end_us)?;
+        self.position.advance(i64::MIN, end_us);
+        self.forget(partitions);
+        Ok(Closed { rows, is_correction: true })
+    }
+
+    /// Lets go of what no window needs any more.
+    pub(crate) fn forget(&self, partitions: &mut [&mut PartitionWindows]) {
+        partitions.iter_mut().for_each(|partition| partition.forget(self.position.settled_us));
     }
 
     /// A window's rows of all partitions, in key order; a key that several have is one group.
     pub(super) fn output(
-        &self,
+        &mut self,
         partitions: &mut [&mut PartitionWindows],
         end_us: i64,
-        mut selections: Vec<Selection>,
+        mut parts: Vec<Part>,
     ) -> Result<RecordBatch> {
-        let merged = merge_partitions(partitions, &mut selections)?;
-        let mut columns = Vec::with_capacity(selections.len());
-        for (partition, selection) in partitions.iter_mut().zip(&selections) {
-            let mut of_partition = partition.store.key_columns(&selection.keys)?;
-            of_partition.extend(partition.store.accumulators.evaluate(&selection.slots)?);
-            partition.store.accumulators.release(&selection.temporary);
-            columns.push(of_partition);
+        let merged = merge_partitions(partitions, &mut parts, &mut self.ranks)?;
+        for (partition, part) in partitions.iter_mut().zip(&parts) {
+            partition.store.accumulators.release(&part.selection.temporary);
         }
-        let rows = merged.as_ref().map_or_else(|| selections.iter().map(|s| s.keys.len()).sum(), Vec::len);
+        let rows = merged.as_ref().map_or_else(|| parts.iter().map(Part::len).sum(), Vec::len);
         let mut columns = match merged {
             // All groups are of one partition.
             None => {
-                let only = selections.iter().position(|selection| !selection.keys.is_empty()).unwrap_or(0);
-                columns.swap_remove(only)
+                let only = parts.iter().position(|part| part.len() > 0).unwrap_or(0);
+                parts.swap_remove(only).columns
             }
-            Some(order) => (0..columns[0].len())
+            Some(order) => (0..parts[0].columns.len())
                 .map(|at| {
-                    let arrays: Vec<&dyn Array> = columns.iter().map(|columns| columns[at].as_ref()).collect();
+                    let arrays: Vec<&dyn Array> = parts.iter().map(|part| part.columns[at].as_ref()).collect();
                     Ok(interleave(&arrays, &order)?)
                 })
                 .collect::<Result<Vec<_>>>()?,
@@ -134,48 +197,77 @@ impl WindowOperator {
         let results = columns.split_off(self.aggregate.functions.key_schema().fields().len());
         self.aggregate.output(end_us, rows, &columns, results)
     }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ranks.bytes()
+    }
 }
 
 /// The order of the groups of all partitions by key, as partition and position; `None` where one partition has them all. A
 /// key that several partitions have is added up in the first of them, in partition order.
 fn merge_partitions(
     partitions: &mut [&mut PartitionWindows],
-    selections: &mut [Selection],
+    parts: &mut [Part],
+    ranks: &mut Ranks,
 ) -> Result<Option<Vec<(usize, usize)>>> {
-    if selections.iter().filter(|selection| !selection.keys.is_empty()).count() < 2 {
+    if parts.iter().filter(|part| part.len() > 0).count() < 2 {
         return Ok(None);
     }
-    let groups = selections.iter().enumerate();
-    let groups = groups.flat_map(|(n, selection)| (0..selection.keys.len()).map(move |at| (n, at)));
+    let groups = parts.iter().enumerate().flat_map(|(n, part)| (0..part.len()).map(move |at| (n, at)));
     let mut groups: Vec<(usize, usize)> = groups.collect();
-    let key = |(n, at): (usize, usize)| partitions[n].store.keys.ordered(selections[n].keys[at]);
     // Stable, and quick where runs are sorted already.
-    groups.sort_by(|a, b| key(*a).cmp(key(*b)));
-    let mut first = groups[0];
-    let mut shared: Vec<((usize, usize), (usize, usize))> = Vec::new();
-    groups.retain(|group| {
-        let is_same = *group != first && key(*group) == key(first);
-        match is_same {
-            true => shared.push((first, *group)),
-            false => first = *group,
+    let shared = match ranks.know(partitions, groups.len()) {
+        true => {
+            let rank = |(n, at): (usize, usize)| ranks.rank(n, parts[n].selection.keys[at]);
+            groups.sort_by_key(|group| rank(*group));
+            take_shared(&mut groups, |a, b| rank(a) == rank(b))
         }
-        !is_same
-    });
+        false => {
+            let key = |(n, at): (usize, usize)| partitions[n].store.keys.ordered(parts[n].selection.keys[at]);
+            groups.sort_by(|a, b| key(*a).cmp(key(*b)));
+            take_shared(&mut groups, |a, b| key(a) == key(b))
+        }
+    };
     // What is of one partition at once, in partition order.
-    shared.sort_by_key(|(into, from)| (from.0, into.0));
     for pairs in shared.chunk_by(|a, b| (a.0.0, a.1.0) == (b.0.0, b.1.0)) {
         let (to, of) = (pairs[0].0.0, pairs[0].1.0);
-        let from: Vec<u32> = pairs.iter().map(|(_, from)| selections[of].slots[from.1]).collect();
+        let from: Vec<u32> = pairs.iter().map(|(_, from)| parts[of].selection.slots[from.1]).collect();
         let state = partitions[of].store.accumulators.state(&from)?;
         let accumulators = &mut partitions[to].store.accumulators;
         let (own, made): (Vec<u32>, Vec<u32>) =
-            pairs.iter().map(|(into, _)| (selections[to].slots[into.1], accumulators.allocate())).unzip();
+            pairs.iter().map(|(into, _)| (parts[to].selection.slots[into.1], accumulators.allocate())).unzip();
         accumulators.combine(&made, &own)?;
         accumulators.merge(&made, &state)?;
         for ((into, _), made) in pairs.iter().zip(&made) {
-            selections[to].slots[into.1] = *made;
+            parts[to].selection.slots[into.1] = *made;
         }
-        selections[to].temporary.extend(made);
+        parts[to].selection.temporary.extend(made);
+    }
+    let mut changed: Vec<usize> = shared.iter().map(|(into, _)| into.0).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    for n in changed {
+        parts[n].columns = partitions[n].columns_of(&parts[n].selection)?;
     }
     Ok(Some(groups))
+}
+
+type Group = (usize, usize);
+
+/// Takes out the groups that are the same as one before them; each is returned behind that one, first those that go into the
+/// same partition from the same one.
+fn take_shared(groups: &mut Vec<Group>, is_same: impl Fn(Group, Group) -> bool) -> Vec<(Group, Group)> {
+    let mut first = groups[0];
+    let mut shared: Vec<(Group, Group)> = Vec::new();
+    groups.retain(|group| {
+        let is_shared = *group != first && is_same(*group, first);
+        match is_shared {
+            true => shared.push((first, *group)),
+            false => first = *group,
+        }
+        !is_shared
+    });
+    shared.sort_by_key(|(into, from)| (from.0, into.0));
+    shared
 }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use datafusion::error::Result;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::blocks::Blocks;
 use super::groups::Groups;
+use super::operator::Part;
 use super::pane::Pane;
-use super::sort_rows::{LateRow, RowsByPane, sort_rows};
+use super::sort_rows::{self, LateRow, RowsByPane, sort_rows};
 use super::store::{Selection, Store};
 use crate::keyed::KeyedRows;
 use crate::watermark::Watermark;
@@ -146,9 +147,11 @@ impl PartitionWindows {
         rows: &KeyedRows,
         row_of: &UInt32Array,
     ) -> Result<Vec<LateRow>> {
-        let watermarks = self.watermark.observe(times);
+        let before = self.watermark;
+        self.watermark.pass(times, 0..times.len());
         self.next_offset += times.len() as u64;
-        let sorted = sort_rows(&self.aggregate.assigner, self.openness.lateness_us, times, &watermarks, row_of);
+        let all = sort_rows::Rows { times, row_of, before, after_us: self.watermark.current_us() };
+        let sorted = sort_rows(&self.aggregate.assigner, self.openness.lateness_us, &all);
         let RowsByPane { panes, pane_of, taken, late } = sorted;
         match taken {
             None => self.add(rows, &panes, &pane_of)?,
@@ -169,13 +172,15 @@ impl PartitionWindows {
             let new = || Pane::new(Groups::default(), self.openness.is_watched(*key));
             open.push(self.panes.remove(key).unwrap_or_else(new));
         }
-        let is_watched = open.iter().any(Pane::is_watched);
-        for (number, pane) in numbers.iter_mut().zip(pane_of) {
-            let pane = &mut open[*pane as usize];
-            if is_watched {
-                pane.touch(*number);
+        let mut rest = numbers.as_mut_slice();
+        for run in pane_of.chunk_by(|a, b| a == b) {
+            let (of_run, others) = rest.split_at_mut(run.len());
+            let pane = &mut open[run[0] as usize];
+            if pane.is_watched() {
+                of_run.iter().for_each(|number| pane.touch(*number));
             }
-            *number = self.store.slot(&mut pane.groups, *number);
+            self.store.slots(&mut pane.groups, of_run);
+            rest = others;
         }
         self.store.accumulators.update(&rows.arguments, &rows.filters, &numbers)?;
         self.late.extend(panes.iter().filter(|key| key.is_late()));
@@ -244,8 +249,32 @@ impl PartitionWindows {
         self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us))
     }
 
-    /// The groups of the first result of the window that ends at `end_us`.
-    pub(super) fn first_result(&mut self, end_us: i64) -> Result<Selection> {
+    /// What it has of the first result of the window that ends at `end_us`.
+    pub(crate) fn first_part(&mut self, end_us: i64) -> Result<Part> {
+        let selection = self.first_result(end_us)?;
+        Ok(Part { columns: self.columns_of(&selection)?, selection })
+    }
+
+    /// What it has of the window that ends at `end_us` as all its rows make it, late ones among them; of `wanted` keys, which are
+    /// in their order.
+    pub(super) fn present_part(&mut self, end_us: i64, wanted: Vec<u32>) -> Result<Part> {
+        let selection = self.present_result(end_us, wanted)?;
+        Ok(Part { columns: self.columns_of(&selection)?, selection })
+    }
+
+    /// Keys and results of groups.
+    pub(super) fn columns_of(&mut self, groups: &Selection) -> Result<Vec<ArrayRef>> {
+        let mut columns = self.store.key_columns(&groups.keys)?;
+        columns.extend(self.store.accumulators.evaluate(&groups.slots)?);
+        Ok(columns)
+    }
+
+    /// How many keys there are in open panes.
+    pub(crate) fn keys(&self) -> usize {
+        self.store.keys.len()
+    }
+
+    fn first_result(&mut self, end_us: i64) -> Result<Selection> {
         let assigner = &self.aggregate.assigner;
         match &mut self.blocks {
             Some(blocks) => {
@@ -262,9 +291,7 @@ impl PartitionWindows {
         }
     }
 
-    /// The groups of the window that ends at `end_us` as all its rows make them, late ones among them; of `wanted` keys, which
-    /// are in their order.
-    pub(super) fn present_result(&mut self, end_us: i64, wanted: Vec<u32>) -> Result<Selection> {
+    fn present_result(&mut self, end_us: i64, wanted: Vec<u32>) -> Result<Selection> {
         let assigner = &self.aggregate.assigner;
         let start_us = assigner.window_start_us(end_us);
         let panes = self.panes.range(PaneKey::first(start_us)..PaneKey::first(end_us));

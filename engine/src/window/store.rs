@@ -58,6 +58,17 @@ impl Store {
         slot
     }
 
+    /// Puts the slots of keys in a pane in the place of these.
+    pub(super) fn slots(&mut self, groups: &mut Groups, keys: &mut [u32]) {
+        let mut rest = keys;
+        loop {
+            let known = groups.replace_known(rest);
+            let Some(key) = rest.get(known).copied() else { return };
+            rest[known] = self.slot(groups, key);
+            rest = &mut rest[known + 1..];
+        }
+    }
+
     fn put(&mut self, groups: &mut Groups, key: u32, slot: u32) {
         groups.insert(key, slot);
         if self.holders.len() <= key as usize {
@@ -95,7 +106,7 @@ impl Store {
     pub(super) fn select(&mut self, parts: &[&Groups], wanted: Option<Vec<u32>>) -> Result<Selection> {
         let keys = match wanted {
             Some(wanted) => wanted,
-            None => self.keys_in_order(parts),
+            None => self.keys_of(parts),
         };
         let mut selection = Selection::default();
         let (mut into, mut from) = (Vec::new(), Vec::new());
@@ -121,11 +132,10 @@ impl Store {
     }
 
     /// Keys in their order: those of these panes, and others where that is quicker to tell.
-    fn keys_in_order(&mut self, parts: &[&Groups]) -> Vec<u32> {
+    fn keys_of(&mut self, parts: &[&Groups]) -> Vec<u32> {
         let groups: usize = parts.iter().map(|part| part.len()).sum();
         if groups * 4 >= self.keys.len() {
-            self.sort();
-            return self.sorted.numbers.clone();
+            return self.keys_in_order().to_vec();
         }
         let mut keys: Vec<u32> = parts.iter().flat_map(|part| part.iter().map(|(key, _)| key)).collect();
         keys.sort_unstable();
@@ -134,10 +144,15 @@ impl Store {
         keys
     }
 
-    fn sort(&mut self) {
-        if self.sorted.version == Some(self.keys.version()) {
-            return;
+    /// All keys in their order.
+    pub(super) fn keys_in_order(&mut self) -> &[u32] {
+        if self.sorted.version != Some(self.keys.version()) {
+            self.sort();
         }
+        &self.sorted.numbers
+    }
+
+    fn sort(&mut self) {
         let mut numbers: Vec<u32> = self.keys.iter().collect();
         numbers.sort_unstable_by(|a, b| self.keys.ordered(*a).cmp(self.keys.ordered(*b)));
         self.sorted = Sorted { version: Some(self.keys.version()), numbers, ..Sorted::default() };

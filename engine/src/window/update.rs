@@ -81,7 +81,7 @@ impl WindowOperator {
     }
 
     /// The last result of a window for the groups that late rows have changed: all its panes are complete.
-    pub(super) fn settled(&self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<RecordBatch> {
+    pub(super) fn settled(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64) -> Result<RecordBatch> {
         let mut keys = Keys::new();
         for partition in partitions.iter() {
             partition.add_keys(&partition.corrected_keys(end_us), &mut keys);
@@ -90,12 +90,12 @@ impl WindowOperator {
     }
 
     /// A window's present result for the groups of these keys.
-    fn of_keys(&self, partitions: &mut [&mut PartitionWindows], end_us: i64, keys: &Keys) -> Result<RecordBatch> {
-        let mut selections = Vec::with_capacity(partitions.len());
+    fn of_keys(&mut self, partitions: &mut [&mut PartitionWindows], end_us: i64, keys: &Keys) -> Result<RecordBatch> {
+        let mut parts = Vec::with_capacity(partitions.len());
         for partition in partitions.iter_mut() {
             let wanted: Vec<u32> = keys.iter().filter_map(|key| partition.store.keys.find(key)).collect();
-            selections.push(partition.present_result(end_us, wanted)?);
+            parts.push(partition.present_part(end_us, wanted)?);
         }
-        self.output(partitions, end_us, selections)
+        self.output(partitions, end_us, parts)
     }
 }
