@@ -431,6 +431,7 @@ pub(super) fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> 
             word(&["OVER", "QUALIFY"]).or_else(|| word(&["DISTINCT"]))
         }
         id if id == codes::SHAPE_UNION.id => word(&["UNION", "EXCEPT", "INTERSECT"]),
+        id if id == codes::SHAPE_OTHER.id => word(&["RECURSIVE", "ORDER"]),
         id if id == codes::SHAPE_SUBQUERY.id => first_subquery(body),
         id if id == codes::UNDETERMINED.id => word(&UNDETERMINED_WORDS),
         id if id == codes::WINDOWS_MIXED.id => word(&["GROUP"]),

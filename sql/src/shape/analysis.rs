@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
 
 use super::ordered::{check_row_by_row_output, keyed_window, mark, not_row_by_row};
 use super::over::{self, StreamTime};
+use super::refused::check_no_order_within;
 use super::{
     CalendarExtent, GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
     WindowFunction, WindowedShape,
@@ -252,6 +253,7 @@ impl Analysis<'_> {
             if references_window(expr, aggregate.input.schema(), &columns) {
                 return Err(window_in_expression("an aggregate's argument"));
             }
+            check_no_order_within(expr)?;
         }
         let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
         check_windows_apart(&window.window, &group)?;

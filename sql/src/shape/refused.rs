@@ -82,6 +82,18 @@ impl Analysis<'_> {
     }
 }
 
+/// Checks that an aggregate over a stream's rows has no `ORDER BY` of its own: they are added as they come.
+pub(super) fn check_no_order_within(aggregate: &Expr) -> Result<()> {
+    match aggregate.clone().unalias() {
+        Expr::AggregateFunction(call) if !call.params.order_by.is_empty() => Err(error(
+            "TC0314",
+            &format!("ORDER BY inside {}() over a stream", call.func.name()),
+            "first(value, time) and last(value, time) go by a time",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The function of an expression whose value is another one the next time: a clock, or chance.
 pub(crate) fn undetermined(expr: &Expr) -> Option<String> {
     let mut found = None;
