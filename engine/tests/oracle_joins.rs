@@ -1,37 +1,26 @@
-//! Joins of streams against a batch engine: random rows with disorder, late ones, NULL keys, equal times and devices that were
-//! offline through interval, window and as-of joins; DuckDB joins the rows that are not late.
+//! Joins of streams against a batch engine: random streams (`common/readings.rs`), some much sparser than the other, through interval,
+//! window and as-of joins; DuckDB joins the rows that are not late. Then the same kind of joins with a crash at the operations
+//! of the disk.
 //!
-//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+//! `THERMOCLINE_SEED` repeats one case, `THERMOCLINE_SEEDS` tries so many, `THERMOCLINE_CRASH_EVERY=1` crashes at every operation;
+//! `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-use common::duckdb::ask;
+use common::crash_points::{Run, every, outputs};
+use common::duckdb::{all_seeds, answers, cells, same, seeds};
+use common::readings::{Likeness, Reading, TABLE, batch, create, in_time, pieces, stored, table};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use thermocline_log::Log;
 
 const CASES: u64 = 8;
-/// Windows reach back before 1970 from here.
-const BASE_US: i64 = -20_000_000;
+const CRASHED_CASES: u64 = 2;
 const STREAMS: [&str; 2] = ["l", "r"];
-
-#[derive(Debug, Clone)]
-struct Row {
-    key: Option<String>,
-    time_us: i64,
-    value: Option<f64>,
-    /// Its own in its stream.
-    number: i64,
-}
 
 /// How rows of `l` and `r` are joined.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +74,7 @@ impl Query {
 
     fn sql(&self, name: &str, random: &mut StdRng) -> String {
         let (right, join) = (self.right(), self.join);
-        let key = if self.keyed { "a.key = b.key" } else { "a.n > -1 AND b.n > -1" };
+        let key = if self.keyed { "a.key = b.key" } else { "a.id > -1 AND b.id > -1" };
         let residual = if self.residual { "AND a.v + b.v > 0" } else { "" };
         let from = match self.near {
             Near::Interval { min_us, max_us } => {
@@ -117,7 +106,7 @@ impl Query {
         };
         format!(
             "CREATE STREAM {name} (a BIGINT, b BIGINT, at TIMESTAMP, bt TIMESTAMP, v DOUBLE);
-             INSERT INTO {name} SELECT a.n, b.n, a.ts, b.ts, a.v + b.v FROM {from};\n"
+             INSERT INTO {name} SELECT a.id, b.id, a.ts, b.ts, a.v + b.v FROM {from};\n"
         )
     }
 
@@ -129,13 +118,13 @@ impl Query {
         match self.near {
             Near::Interval { min_us, max_us } => {
                 format!(
-                    "SELECT a.n, b.n FROM l AS a {join} JOIN {right} AS b
+                    "SELECT a.id, b.id, a.ts, b.ts, a.v + b.v FROM l AS a {join} JOIN {right} AS b
                      ON {key} AND a.ts - b.ts BETWEEN {min_us} AND {max_us} {residual}"
                 )
             }
             Near::Window { size_us } => {
                 format!(
-                    "SELECT a.n, b.n FROM l AS a {join} JOIN {right} AS b
+                    "SELECT a.id, b.id, a.ts, b.ts, a.v + b.v FROM l AS a {join} JOIN {right} AS b
                      ON {key} AND floor(a.ts / {size_us}.0) = floor(b.ts / {size_us}.0) {residual}"
                 )
             }
@@ -144,9 +133,10 @@ impl Query {
                 let age = max_age_us.map_or("true".to_owned(), |age| format!("a.ts - b.ts <= {age}"));
                 // Of rows of one time and key, the one that came last.
                 format!(
-                    "SELECT a.n, CASE WHEN {age} THEN b.n END FROM l AS a ASOF LEFT JOIN
-                     (SELECT key, ts, arg_max(n, pos) AS n FROM {right} WHERE key IS NOT NULL GROUP BY key, ts) AS b
-                     ON a.key = b.key AND a.ts {op} b.ts"
+                    "SELECT id, young.id, ts, young.ts, v + young.v FROM (
+                        SELECT a.*, CASE WHEN {age} THEN b.last END AS young FROM l AS a ASOF LEFT JOIN (
+                            SELECT key, ts, arg_max(r, seq) AS last FROM {right} AS r WHERE key IS NOT NULL GROUP BY key, ts
+                        ) AS b ON a.key = b.key AND a.ts {op} b.ts)"
                 )
             }
         }
@@ -156,204 +146,117 @@ impl Query {
 /// Two random streams with the joins of them.
 struct Case {
     delays_us: [i64; 2],
-    rows: [Vec<Row>; 2],
+    rows: [Vec<Reading>; 2],
     queries: Vec<Query>,
     sql: String,
 }
 
 impl Case {
-    fn random(seed: u64, partitions: u32) -> Self {
+    fn random(seed: u64, partitions: u32, rows: std::ops::Range<i64>, queries: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let delays_us = [0, 1].map(|_| [0, 1, 300_000, 1_500_000][random.random_range(0..4)]);
         let keys = random.random_range(1..5);
-        let rows = delays_us.map(|delay_us| rows(&mut random, delay_us, keys));
-        let queries: Vec<Query> = (0..4).map(|_| Query::random(&mut random)).collect();
-        let mut sql = String::new();
-        for (name, delay_us) in STREAMS.iter().zip(delays_us) {
-            sql += &format!(
-                "CREATE STREAM {name} (key TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, n BIGINT,
-                    WATERMARK FOR ts AS ts - INTERVAL '{delay_us} microseconds'
-                 ) PARTITION BY (key) WITH (partitions = {partitions}, idle_timeout = 'none');\n"
-            );
-        }
+        let streams = STREAMS.map(|_| {
+            let pace_us = [50_000, 200_000, 900_000][random.random_range(0..3)];
+            // One infinity: of two that cancel each other the sign is the machine's affair.
+            Likeness { keys, pace_us, infinity: f64::INFINITY, ..Likeness::random(&mut random, rows.clone()) }
+        });
+        let rows = streams.map(|stream| stream.readings(&mut random));
+        let delays_us = streams.map(|stream| stream.delay_us);
+        let declared = STREAMS.iter().zip(delays_us).map(|(name, delay_us)| create(name, delay_us, "", partitions));
+        let mut sql: String = declared.collect();
+        let queries: Vec<Query> = (0..queries).map(|_| Query::random(&mut random)).collect();
         for (n, query) in queries.iter().enumerate() {
             sql += &query.sql(&format!("out{n}"), &mut random);
         }
         Self { delays_us, rows, queries, sql }
     }
 
-    /// Runs the queries with the rows in batches of a size, now of one stream, now of the other.
-    async fn run(&self, partitions: u32, batch: usize) -> Outcome {
+    /// The rows of both streams in pieces.
+    fn pieces(&self, seed: u64) -> [(&'static str, Vec<&[Reading]>); 2] {
+        [0, 1].map(|n| (STREAMS[n], pieces(seed + n as u64, &self.rows[n])))
+    }
+
+    /// Runs the queries with the rows in these pieces, now of one stream, now of the other.
+    async fn run(&self, streams: &[(&'static str, Vec<&[Reading]>)]) -> Outcome {
         let mut pipeline = Pipeline::new(&self.sql).checkpoint_rows(60).unsynced();
-        let schema = pipeline.start().await.log.stream("l").unwrap().schema().clone();
-        let mut chunks = self.rows.each_ref().map(|rows| rows.chunks(batch).collect::<Vec<_>>().into_iter());
-        loop {
-            let next = chunks.each_mut().map(Iterator::next);
-            if next.iter().all(Option::is_none) {
-                break;
-            }
-            for (stream, rows) in STREAMS.iter().zip(next) {
-                if let Some(rows) = rows {
-                    pipeline.append_batch(stream, as_batch(rows, &schema)).await.unwrap();
-                    pipeline.settle().await;
-                }
+        for n in 0..streams.iter().map(|(_, pieces)| pieces.len()).max().unwrap() {
+            for (stream, pieces) in streams.iter().filter(|(_, pieces)| n < pieces.len()) {
+                pipeline.append_batch(stream, batch(pieces[n])).await.unwrap();
+                pipeline.settle().await;
             }
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let partitions = STREAMS.map(|name| {
-            let stream = log.stream(name).unwrap();
-            let of_partition = (0..partitions).map(|partition| {
-                let mut reader = log.reader(stream.id(), partition, 0, None).unwrap();
-                let mut rows = Vec::new();
-                while let Some(found) = reader.next(10_000).unwrap() {
-                    rows.extend(of_batch(&found.batch));
-                }
-                rows
-            });
-            of_partition.collect()
-        });
         let outputs = (0..self.queries.len()).map(|n| read(&log, &log.stream(&format!("out{n}")).unwrap()));
         let late =
             STREAMS.map(|name| common::rows_of(&read(&log, &log.stream(&format!("late.{name}")).unwrap())).len());
-        Outcome { partitions, outputs: outputs.map(|batches| common::rows_of(&batches)).collect(), late }
+        Outcome {
+            partitions: STREAMS.map(|name| stored(&log, name)),
+            outputs: outputs.map(|batches| batches.iter().flat_map(cells).collect()).collect(),
+            late,
+        }
     }
-}
-
-fn rows(random: &mut StdRng, delay_us: i64, keys: i32) -> Vec<Row> {
-    let mut now_us = BASE_US;
-    // Some streams are much sparser than the other.
-    let pace_us = [50_000, 200_000, 900_000][random.random_range(0..3)];
-    let mut rows: Vec<Row> = Vec::new();
-    for number in 0..random.random_range(0..250) {
-        now_us += match random.random_range(0..30) {
-            0 => random.random_range(0..6_000_000),
-            1..8 => 0,
-            _ => random.random_range(0..pace_us),
-        };
-        let disorder = match random.random_range(0..20) {
-            0 => random.random_range(0..10_000_000),
-            1..6 => random.random_range(0..=delay_us),
-            _ => 0,
-        };
-        rows.push(Row {
-            key: (random.random_range(0..10) > 0).then(|| format!("k{}", random.random_range(0..keys))),
-            time_us: now_us - disorder,
-            value: (random.random_range(0..10) > 0).then(|| f64::from(random.random_range(-8..8))),
-            number,
-        });
-    }
-    rows
 }
 
 struct Outcome {
     /// Per stream and partition, its rows in their order.
-    partitions: [Vec<Vec<Row>>; 2],
-    outputs: Vec<Vec<String>>,
+    partitions: [Vec<Vec<Reading>>; 2],
+    /// Per query, rows as JSON arrays.
+    outputs: Vec<Vec<Value>>,
     late: [usize; 2],
 }
 
-fn as_batch(rows: &[Row], schema: &arrow::datatypes::SchemaRef) -> RecordBatch {
-    let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from_iter(rows.iter().map(|r| r.key.clone()))),
-        Arc::new(times),
-        Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.value))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.number))),
-    ];
-    RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
-}
-
-fn of_batch(batch: &RecordBatch) -> Vec<Row> {
-    let (keys, times) =
-        (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<TimestampMicrosecondType>());
-    let (values, numbers) =
-        (batch.column(2).as_primitive::<Float64Type>(), batch.column(3).as_primitive::<Int64Type>());
-    let row = |n: usize| Row {
-        key: keys.is_valid(n).then(|| keys.value(n).to_owned()),
-        time_us: times.value(n),
-        value: values.is_valid(n).then(|| values.value(n)),
-        number: numbers.value(n),
-    };
-    (0..batch.num_rows()).map(row).collect()
-}
-
-/// The rows that are not late, each behind the watermark of the rows before it in its own partition; and how many are.
-fn admitted(partitions: &[Vec<Row>], delay_us: i64) -> (Vec<Value>, usize) {
-    let (mut rows, mut late) = (Vec::new(), 0);
-    for partition in partitions {
-        let mut watermark_us = i64::MIN;
-        for (pos, row) in partition.iter().enumerate() {
-            if row.time_us >= watermark_us {
-                rows.push(json!([row.key, row.time_us, row.value, row.number, pos]));
-            } else {
-                late += 1;
-            }
-            watermark_us = watermark_us.max(row.time_us - delay_us);
-        }
-    }
-    (rows, late)
-}
-
-/// Joins what `admitted` gave; one process for all requests.
+/// Joins the rows that are not late.
 const DUCKDB: &str = r#"
-import json, sys
-import duckdb
-db = duckdb.connect()
-db.execute("SET threads = 1")
-for line in sys.stdin:
-    request = json.loads(line)
-    for name in ("l", "r"):
-        db.execute(f"CREATE OR REPLACE TABLE {name} (key TEXT, ts BIGINT, v DOUBLE, n BIGINT, pos BIGINT)")
-        if request[name]:
-            columns = [list(column) for column in zip(*request[name])]
-            db.execute(f"INSERT INTO {name} SELECT unnest(?::TEXT[]), unnest(?::BIGINT[]), unnest(?::DOUBLE[]), unnest(?::BIGINT[]), unnest(?::BIGINT[])", columns)
-    print(json.dumps(sorted(db.execute(request["sql"]).fetchall(), key=str)), flush=True)
+load("l", request["columns"], request["l"])
+load("r", request["columns"], request["r"])
+found = db.execute(request["sql"]).fetchall()
 "#;
-
-/// The numbers of the rows of each pair.
-fn pairs(rows: &[String]) -> Vec<[Option<i64>; 2]> {
-    let pair = |row: &String| {
-        let row: Value = serde_json::from_str(row).unwrap();
-        ["a", "b"].map(|column| row[column].as_i64())
-    };
-    rows.iter().map(pair).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn joins_agree_with_duckdb_whatever_the_batches_and_partitions() {
-    let seeds: Vec<u64> = match std::env::var("THERMOCLINE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..CASES).collect(),
-    };
     let (mut requests, mut checks) = (Vec::new(), Vec::new());
-    for seed in seeds {
+    for seed in seeds(CASES) {
         for partitions in [1, 3] {
-            let case = Case::random(seed, partitions);
-            let whole = case.run(partitions, usize::MAX).await;
-            let batch = [100, 7, 31, 17][(seed as usize + partitions as usize) % 4];
-            let split = case.run(partitions, batch).await;
-            let place = format!("seed {seed}, {partitions} partitions, batches of {batch}");
+            let case = Case::random(seed, partitions, 0..250, 4);
+            let whole = case.run(&[0, 1].map(|n| (STREAMS[n], vec![&case.rows[n][..]]))).await;
+            let split = case.run(&case.pieces(seed + u64::from(partitions))).await;
+            let place = format!("seed {seed}, {partitions} partitions");
             assert_eq!(split.outputs, whole.outputs, "{place}\n{}", case.sql);
             assert_eq!(split.late, whole.late, "{place}");
-            let [left, right] = [0, 1].map(|n| admitted(&whole.partitions[n], case.delays_us[n]));
+            let [left, right] = [0, 1].map(|n| in_time(&whole.partitions[n], case.delays_us[n], |_| true));
             let of_left: usize = case.queries.iter().map(|query| 1 + usize::from(query.with_itself)).sum();
             let of_right = case.queries.iter().filter(|query| !query.with_itself).count();
             assert_eq!(whole.late, [left.1 * of_left, right.1 * of_right], "late rows, {place}");
-            for (query, rows) in case.queries.iter().zip(&whole.outputs) {
-                requests.push(json!({ "l": left.0, "r": right.0, "sql": query.oracle() }));
-                checks.push((format!("{place}, {query:?}\n{}", case.sql), pairs(rows)));
+            for (query, rows) in case.queries.iter().zip(whole.outputs) {
+                let (left, right) = (table(&left.0), table(&right.0));
+                requests.push(json!({ "columns": TABLE, "l": left, "r": right, "sql": query.oracle() }));
+                checks.push((format!("{place}, {query:?}\n{}", case.sql), rows));
             }
         }
     }
-    let answers = ask::<Vec<[Option<i64>; 2]>>(DUCKDB, &requests);
+    let answers = answers(DUCKDB, &requests);
     assert_eq!(answers.len(), checks.len());
     let mut matched = 0;
     for ((place, mut found), mut expected) in checks.into_iter().zip(answers) {
-        found.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!(found, expected, "{place}");
-        matched += found.iter().filter(|pair| pair.iter().all(Option::is_some)).count();
+        let numbers = |row: &Value| [row[0].as_i64(), row[1].as_i64()];
+        found.sort_by_key(numbers);
+        expected.sort_by_key(numbers);
+        assert_eq!(found.len(), expected.len(), "{place}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(same(found, expected), "found {found}, expected {expected}, {place}");
+        }
+        matched += found.iter().filter(|row| numbers(row).iter().all(Option::is_some)).count();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || matched > 1_000, "{matched} pairs");
+    assert!(!all_seeds() || matched > 1_000, "{matched} pairs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_joins_are_the_same_after_a_crash_at_any_write_or_sync() {
+    for seed in seeds(CRASHED_CASES) {
+        let case = Case::random(seed, 1 + seed as u32 % 2 * 2, 20..40, 3);
+        let run = Run::new(&case.sql, 20, &case.pieces(seed));
+        let outcome = |log: &Log| outputs(log, case.queries.len(), &["late.l", "late.r"]);
+        run.crash_everywhere(seed, every(23), &format!("seed {seed}\n{}", case.sql), &outcome).await;
+    }
 }

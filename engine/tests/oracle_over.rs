@@ -1,39 +1,28 @@
-//! `OVER` against a batch engine: random rows with disorder, duplicates and late ones through random calls; DuckDB computes
-//! the same calls over the rows that are not late. Then by the definition of when a row is complete: which rows come, and in
-//! which order; whatever the batches, the partitions and the crashes.
+//! `OVER` against a batch engine: random streams (`common/readings.rs`) through random calls; DuckDB computes the same calls over
+//! the rows that are not late. Then by the definition of when a row is complete: which rows come, and in which order; whatever
+//! the batches, the partitions and the crashes, also with a crash at the operations of the disk.
 //!
-//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+//! `THERMOCLINE_SEED` repeats one case, `THERMOCLINE_SEEDS` tries so many, `THERMOCLINE_CRASH_EVERY=1` crashes at every operation;
+//! `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-use common::duckdb::ask;
+use common::crash_points::{Run, every, outputs};
+use common::duckdb::{all_seeds, answers, cells, same, seeds};
+use common::readings::{Likeness, Reading, TABLE, batch, create, in_time, pieces, stored, table};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use thermocline_log::Log;
 
-const CASES: u64 = 10;
-/// Frames reach back before 1970 from here.
-const BASE_US: i64 = -4_000_000;
+const CASES: u64 = 8;
+const CRASHED_CASES: u64 = 2;
 const QUERIES: usize = 4;
-
-#[derive(Debug, Clone)]
-struct Reading {
-    id: i64,
-    key: Option<String>,
-    time_us: i64,
-    value: Option<f64>,
-    count: Option<i64>,
-}
 
 /// The rows of a call.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +124,15 @@ impl Call {
         };
         let order = if duckdb { order } else { "ts" };
         let partition = if self.keyed { "PARTITION BY key " } else { "" };
-        format!("CAST({} OVER ({partition}ORDER BY {order} {frame}) AS DOUBLE)", self.function)
+        let over = format!("OVER ({partition}ORDER BY {order} {frame})");
+        match self.function.as_str() {
+            // What is not finite makes it NaN, of two values or more; DuckDB fails on it.
+            "stddev(v)" if duckdb => format!(
+                "CASE WHEN count(v) {over} > 1 AND count(*) FILTER (WHERE NOT isfinite(v)) {over} > 0 THEN 'nan'::DOUBLE
+                 ELSE stddev_samp(CASE WHEN isfinite(v) THEN v END) {over} END"
+            ),
+            function => format!("CAST({function} {over} AS DOUBLE)"),
+        }
     }
 
     /// Which row of one time comes first is not for SQL to say, where the order is by time alone.
@@ -191,8 +188,8 @@ impl Query {
     }
 
     /// The rows that are emitted, in their order, of rows in theirs.
-    fn emitted(&self, rows: &[Reading]) -> Vec<i64> {
-        let rows: Vec<&Reading> = rows.iter().filter(|row| self.keeps(row)).collect();
+    fn emitted(&self, rows: &[&Reading]) -> Vec<i64> {
+        let rows: Vec<&Reading> = rows.iter().copied().filter(|row| self.keeps(row)).collect();
         let mut times_of: HashMap<Option<&str>, Vec<i64>> = HashMap::new();
         let keyed = self.calls.iter().find(|call| call.ahead_rows > 0 || call.ahead_us() > 0).is_some_and(|c| c.keyed);
         let key = |row: &Reading| -> Option<String> { if keyed { row.key.clone() } else { None } };
@@ -225,69 +222,26 @@ struct Case {
 }
 
 impl Case {
-    fn random(seed: u64) -> Self {
+    fn random(seed: u64, rows: std::ops::Range<i64>, queries: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let delay_us = [0, 1, 500_000, 2_000_000][random.random_range(0..4)];
-        let keys = random.random_range(1..6);
-        let mut now_us = BASE_US;
-        let mut rows: Vec<Reading> = Vec::new();
-        for id in 0..random.random_range(1..400) {
-            // Several rows of one time, often.
-            now_us += random.random_range(0..4) * 50_000;
-            let disorder = match random.random_range(0..20) {
-                0 => random.random_range(0..5_000_000),
-                1..5 => random.random_range(0..=delay_us),
-                _ => 0,
-            };
-            let value = (random.random_range(0..10) > 0).then(|| random.random_range(-1000..1000) as f64 / 8.0);
-            let row = match rows.last() {
-                Some(last) if random.random_range(0..15) == 0 => Reading { id, ..last.clone() },
-                _ => Reading {
-                    id,
-                    key: (random.random_range(0..10) > 0).then(|| format!("k{}", random.random_range(0..keys))),
-                    time_us: now_us - disorder,
-                    value,
-                    count: (random.random_range(0..8) > 0).then(|| random.random_range(0..9)),
-                },
-            };
-            rows.push(row);
-        }
-        let queries = (0..QUERIES).map(|_| Query::random(&mut random)).collect();
-        Self { seed, delay_us, rows, queries }
+        // Many rows of one time, and within a frame.
+        let stream = Likeness { grain_us: 50_000, pace_us: 150_000, ..Likeness::random(&mut random, rows) };
+        let rows = stream.readings(&mut random);
+        let queries = (0..queries).map(|_| Query::random(&mut random)).collect();
+        Self { seed, delay_us: stream.delay_us, rows, queries }
     }
 
     fn sql(&self, partitions: u32) -> String {
-        let mut sql = format!(
-            "CREATE STREAM readings (id BIGINT, key TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, n BIGINT,
-                WATERMARK FOR ts AS ts - INTERVAL '{} microseconds'
-             ) PARTITION BY (key) WITH (partitions = {partitions}, idle_timeout = 'none');",
-            self.delay_us
-        );
-        for (n, query) in self.queries.iter().enumerate() {
-            sql += &query.sql(&format!("out{n}"));
-        }
-        sql
+        let queries = self.queries.iter().enumerate().map(|(n, query)| query.sql(&format!("out{n}")));
+        std::iter::once(create("readings", self.delay_us, "", partitions)).chain(queries).collect()
     }
 
-    fn batch(rows: &[Reading], schema: &arrow::datatypes::SchemaRef) -> RecordBatch {
-        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.id))),
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.key.clone()))),
-            Arc::new(times),
-            Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.value))),
-            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.count))),
-        ];
-        RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
-    }
-
-    /// Runs the queries with the rows in batches of a size, dying after every `crash` batches.
-    async fn run(&self, partitions: u32, batch: usize, crash: Option<usize>) -> Outcome {
+    /// Runs the queries with the rows in these pieces, dying after every `crash` of them.
+    async fn run(&self, partitions: u32, pieces: &[&[Reading]], crash: Option<usize>) -> Outcome {
         let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(40).unsynced();
-        let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
-        for (n, rows) in self.rows.chunks(batch).enumerate() {
-            pipeline.append_batch("readings", Self::batch(rows, &schema)).await.unwrap();
-            // Small steps: the engine sees each batch by itself.
+        for (n, rows) in pieces.iter().enumerate() {
+            pipeline.append_batch("readings", batch(rows)).await.unwrap();
+            // Small steps: the engine sees each piece by itself.
             pipeline.settle().await;
             if crash.is_some_and(|every| n % every == every - 1) {
                 pipeline.crash().await;
@@ -296,19 +250,9 @@ impl Case {
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let stream = log.stream("readings").unwrap();
-        let partition_of = (0..partitions).map(|partition| {
-            let mut reader = log.reader(stream.id(), partition, 0, Some(vec![0, 1, 2, 3, 4])).unwrap();
-            let mut rows = Vec::new();
-            while let Some(found) = reader.next(10_000).unwrap() {
-                rows.extend(readings(&found.batch));
-            }
-            rows
-        });
-        let partitions = partition_of.collect();
         let outputs = (0..self.queries.len()).map(|n| read(&log, &log.stream(&format!("out{n}")).unwrap()));
         let outputs = outputs.map(|batches| batches.iter().flat_map(cells).collect()).collect();
-        Outcome { partitions, outputs }
+        Outcome { partitions: stored(&log, "readings"), outputs }
     }
 }
 
@@ -318,121 +262,54 @@ struct Outcome {
     outputs: Vec<Vec<Value>>,
 }
 
-fn readings(batch: &RecordBatch) -> Vec<Reading> {
-    let keys = batch.column(1).as_string::<i32>();
-    let ids = batch.column(0).as_primitive::<Int64Type>();
-    let times = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-    let values = batch.column(3).as_primitive::<Float64Type>();
-    let counts = batch.column(4).as_primitive::<Int64Type>();
-    let reading = |row: usize| Reading {
-        id: ids.value(row),
-        key: keys.is_valid(row).then(|| keys.value(row).to_owned()),
-        time_us: times.value(row),
-        value: values.is_valid(row).then(|| values.value(row)),
-        count: counts.is_valid(row).then(|| counts.value(row)),
-    };
-    (0..batch.num_rows()).map(reading).collect()
-}
-
-fn cells(batch: &RecordBatch) -> Vec<Value> {
-    let cell = |column: &ArrayRef, row: usize| match column.as_primitive_opt::<Int64Type>() {
-        _ if column.is_null(row) => Value::Null,
-        Some(ids) => json!(ids.value(row)),
-        None => json!(column.as_primitive::<Float64Type>().value(row)),
-    };
-    (0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect()).collect()
-}
-
-/// The rows that are not late, in event-time order: a row is late when its time is before the watermark that the rows
-/// before it in its own partition have made.
-fn ordered(partitions: &[Vec<Reading>], delay_us: i64) -> Vec<Reading> {
-    let mut rows: Vec<(i64, usize, usize, Reading)> = Vec::new();
-    for (partition, found) in partitions.iter().enumerate() {
-        let mut watermark_us = i64::MIN;
-        for (offset, row) in found.iter().enumerate() {
-            if row.time_us >= watermark_us {
-                rows.push((row.time_us, partition, offset, row.clone()));
-            }
-            watermark_us = watermark_us.max(row.time_us - delay_us);
-        }
-    }
-    rows.sort_by_key(|(time_us, partition, offset, _)| (*time_us, *partition, *offset));
-    rows.into_iter().map(|(.., row)| row).collect()
-}
-
-/// Answers queries; one process for all requests.
 const DUCKDB: &str = r#"
-import json, sys
-import duckdb
-db = duckdb.connect()
-db.execute("SET threads = 1")
-for line in sys.stdin:
-    request = json.loads(line)
-    db.execute("CREATE OR REPLACE TABLE r (seq BIGINT, id BIGINT, key TEXT, ts BIGINT, v DOUBLE, n BIGINT)")
-    if request["rows"]:
-        columns = [list(column) for column in zip(*request["rows"])]
-        types = ["BIGINT", "BIGINT", "TEXT", "BIGINT", "DOUBLE", "BIGINT"]
-        db.execute("INSERT INTO r SELECT " + ", ".join(f"unnest(?::{t}[])" for t in types), columns)
-    print(json.dumps([db.execute(query).fetchall() for query in request["queries"]]), flush=True)
+load("r", request["columns"], request["rows"])
+found = db.execute(request["query"]).fetchall()
 "#;
-
-fn same(found: &Value, expected: &Value) -> bool {
-    match (found, expected) {
-        (Value::Array(found), Value::Array(expected)) => {
-            found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| same(f, e))
-        }
-        (Value::Number(found), Value::Number(expected)) => {
-            let (found, expected) = (found.as_f64().unwrap(), expected.as_f64().unwrap());
-            (found - expected).abs() <= 1e-9 * expected.abs().max(1.0)
-        }
-        _ => found == expected,
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_agree_with_duckdb_whatever_the_batches_partitions_and_crashes() {
-    let seeds: Vec<u64> = match std::env::var("THERMOCLINE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..CASES).collect(),
-    };
-    let mut requests = Vec::new();
-    let mut checks: Vec<(String, &Case, Vec<Reading>, Outcome)> = Vec::new();
-    let cases: Vec<Case> = seeds.into_iter().map(Case::random).collect();
+    let (mut requests, mut checks) = (Vec::new(), Vec::new());
+    let cases: Vec<Case> = seeds(CASES).into_iter().map(|seed| Case::random(seed, 1..400, QUERIES)).collect();
     for case in &cases {
         for partitions in [1, 3] {
-            let whole = case.run(partitions, usize::MAX, None).await;
-            let batch = [100, 5, 31, 17][(case.seed as usize + partitions as usize) % 4];
+            let whole = case.run(partitions, &[&case.rows], None).await;
             let crash = (case.seed % 2 == 0).then_some(3);
-            let split = case.run(partitions, batch, crash).await;
-            let place = format!("seed {}, {partitions} partitions, batches of {batch}", case.seed);
-            for (n, (split, whole)) in split.outputs.iter().zip(&whole.outputs).enumerate() {
-                assert_eq!(split, whole, "{place}, crash {crash:?}, {:?}", case.queries[n]);
+            let split = case.run(partitions, &pieces(case.seed + u64::from(partitions), &case.rows), crash).await;
+            let place = format!("seed {}, {partitions} partitions", case.seed);
+            let (rows, _) = in_time(&whole.partitions, case.delay_us, |_| true);
+            for (n, query) in case.queries.iter().enumerate() {
+                let place = format!("{place}, query {n}: {query:?}");
+                assert_eq!(split.outputs[n], whole.outputs[n], "{place}, crash {crash:?}");
+                let found = whole.outputs[n].clone();
+                let ids: Vec<i64> = found.iter().map(|row| row[0].as_i64().unwrap()).collect();
+                assert_eq!(ids, query.emitted(&rows), "{place}");
+                requests.push(json!({ "columns": TABLE, "rows": table(&rows), "query": query.duckdb() }));
+                checks.push((place, found));
             }
-            let rows = ordered(&whole.partitions, case.delay_us);
-            let numbered = rows.iter().enumerate();
-            let table: Vec<Value> =
-                numbered.map(|(seq, r)| json!([seq, r.id, r.key, r.time_us, r.value, r.count])).collect();
-            let queries: Vec<String> = case.queries.iter().map(Query::duckdb).collect();
-            requests.push(json!({ "rows": table, "queries": queries }));
-            checks.push((place, case, rows, whole));
         }
     }
-    let answers = ask::<Vec<Vec<Value>>>(DUCKDB, &requests);
+    let answers = answers(DUCKDB, &requests);
     assert_eq!(answers.len(), checks.len());
     let mut emitted = 0;
-    for ((place, case, rows, outcome), answers) in checks.iter().zip(&answers) {
-        for (n, (query, answer)) in case.queries.iter().zip(answers).enumerate() {
-            let by_id: HashMap<i64, &Value> = answer.iter().map(|row| (row[0].as_i64().unwrap(), row)).collect();
-            let expected = query.emitted(rows);
-            let found = &outcome.outputs[n];
-            let ids: Vec<i64> = found.iter().map(|row| row[0].as_i64().unwrap()).collect();
-            assert_eq!(ids, expected, "{place}, query {n}: {query:?}");
-            for row in found {
-                let expected = by_id[&row[0].as_i64().unwrap()];
-                assert!(same(row, expected), "{place}, query {n}: found {row}, expected {expected}: {query:?}");
-            }
-            emitted += found.len();
+    for ((place, found), answer) in checks.iter().zip(&answers) {
+        let by_id: HashMap<i64, &Value> = answer.iter().map(|row| (row[0].as_i64().unwrap(), row)).collect();
+        for row in found {
+            let expected = by_id[&row[0].as_i64().unwrap()];
+            assert!(same(row, expected), "{place}: found {row}, expected {expected}");
         }
+        emitted += found.len();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || emitted > 5_000, "{emitted} rows");
+    assert!(!all_seeds() || emitted > 5_000, "{emitted} rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_calls_are_the_same_after_a_crash_at_any_write_or_sync() {
+    for seed in seeds(CRASHED_CASES) {
+        let case = Case::random(seed, 30..60, 3);
+        let sql = case.sql(1 + seed as u32 % 2 * 2);
+        let run = Run::new(&sql, 20, &[("readings", pieces(seed, &case.rows))]);
+        let outcome = |log: &Log| outputs(log, case.queries.len(), &["late.readings"]);
+        run.crash_everywhere(seed, every(17), &format!("seed {seed}\n{sql}"), &outcome).await;
+    }
 }

@@ -1,35 +1,28 @@
-//! Watermarks per key against a batch engine: random rows of devices that go offline and send their buffers later, with disorder, ties,
-//! NULL keys, late rows and rows from the future, through every window function, OVER and DISTINCT ON. DuckDB computes the same over
-//! the rows that are not late, which a model of a few lines decides row by row.
+//! Watermarks per key against a batch engine: random streams (`common/readings.rs`) of devices that go offline and send their buffers
+//! later, through every window function, OVER and DISTINCT ON. DuckDB computes the same over the rows that are not late, which a
+//! model of a few lines decides row by row. Then the same kind of queries with a crash at the operations of the disk.
 //!
-//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+//! `THERMOCLINE_SEED` repeats one case, `THERMOCLINE_SEEDS` tries so many, `THERMOCLINE_CRASH_EVERY=1` crashes at every operation;
+//! `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::SchemaRef;
+use common::crash_points::{Run, every, outputs};
 use common::duckdb::{answers, cells, float, same, seeds};
+use common::readings::{Likeness, Reading, batch, create, pieces, stored};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use thermocline_log::Log;
 
 const CASES: u64 = 2;
-const BASE_US: i64 = 1_700_000_000_000_000;
+const CRASHED_CASES: u64 = 2;
 const SECOND: i64 = 1_000_000;
-
-#[derive(Debug, Clone, PartialEq)]
-struct Reading {
-    key: Option<String>,
-    time_us: i64,
-    value: Option<f64>,
-    count: i64,
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Query {
@@ -124,7 +117,7 @@ impl Query {
             format!(
                 "SELECT k, {group}, any_value(s), e, {AGGREGATES}::BIGINT FROM (
                     SELECT *, s + {size_us} AS e FROM (SELECT *, unnest({ends}) AS s FROM r WHERE {filter})
-                 ) WHERE e > t AND e > wb GROUP BY k, {group}, e ORDER BY k, e, {group}"
+                 ) WHERE e > t AND e > wb GROUP BY k, {group}, e ORDER BY k, e, {group} NULLS FIRST"
             )
         };
         let on_time = "(SELECT * FROM r WHERE t >= wb)";
@@ -132,7 +125,7 @@ impl Query {
             let end = if order == "e" { "any_value(e)" } else { "max(t) + 1" };
             format!(
                 "SELECT k, {group}, min(t), {end} AS e, {AGGREGATES}::BIGINT FROM ({rows})
-                 GROUP BY k, {group}, w HAVING {which} ORDER BY k, {order}, {group}"
+                 GROUP BY k, {group}, w HAVING {which} ORDER BY k, {order}, {group} NULLS FIRST"
             )
         };
         match *self {
@@ -168,7 +161,7 @@ impl Query {
                      FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY o) - 1 AS i FROM {on_time})"
                 ),
                 format!("count(*) = {rows}"),
-                "(n * 0)",
+                "(o * 0)",
                 "max(o)",
             ),
             Self::State { start, end } => by_rows(
@@ -181,7 +174,7 @@ impl Query {
                     ))) WHERE before OR starts"
                 ),
                 "bool_or(ends)".to_owned(),
-                "(n * 0)",
+                "(o * 0)",
                 "max(o)",
             ),
             Self::Behind { range_us } => format!(
@@ -218,7 +211,7 @@ impl Query {
                 end_us
             }
             Self::Cumulate { size_us, offset_us, .. } => {
-                if row.count <= 2 {
+                if row.count.is_none_or(|n| n <= 2) {
                     return false;
                 }
                 (row.time_us - offset_us).div_euclid(size_us) * size_us + offset_us + size_us
@@ -237,77 +230,26 @@ struct Case {
 }
 
 impl Case {
-    fn random(seed: u64) -> Self {
+    /// Of half of the kinds of queries, so that every second case has them all.
+    fn random(seed: u64, rows: std::ops::Range<i64>) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let delay_us = [0, 1, 500_000, 2 * SECOND][random.random_range(0..4)];
-        let keys = random.random_range(1..6);
-        let mut now_us = BASE_US;
-        let mut rows: Vec<Reading> = Vec::new();
-        // What devices that are offline keep back.
-        let mut offline: BTreeMap<usize, Vec<Reading>> = BTreeMap::new();
-        for _ in 0..random.random_range(1..500) {
-            now_us += [0, random.random_range(0..400_000), 100_000, 3 * SECOND][random.random_range(0..4)];
-            let disorder = match random.random_range(0..20) {
-                0 => random.random_range(0..20 * SECOND),
-                1 if random.random_range(0..8) == 0 => -3_600 * SECOND,
-                2..6 => random.random_range(0..=delay_us),
-                _ => 0,
-            };
-            let key = random.random_range(0..keys);
-            let row = Reading {
-                key: (key > 0).then(|| format!("k{key}")),
-                time_us: now_us - disorder,
-                value: (random.random_range(0..9) > 0).then(|| random.random_range(-1000..1000) as f64 / 8.0),
-                count: random.random_range(0..5),
-            };
-            match offline.get_mut(&key) {
-                Some(kept) => kept.push(row),
-                None => rows.push(row),
-            }
-            match random.random_range(0..25) {
-                0 => {
-                    offline.entry(random.random_range(0..keys)).or_default();
-                }
-                1 => rows.extend(offline.pop_last().into_iter().flat_map(|(_, kept)| kept)),
-                2 => rows.extend(offline.pop_first().into_iter().flat_map(|(_, kept)| kept)),
-                _ => {}
-            }
-        }
-        rows.extend(offline.into_values().flatten());
-        // Half of the kinds, so that every second case has them all.
+        let stream = Likeness { start_us: 1_700_000_000 * SECOND, ..Likeness::random(&mut random, rows) };
+        let rows = stream.readings(&mut random);
         let kinds = (0..8).filter(|kind| kind % 2 == seed as usize % 2);
         let queries = kinds.map(|kind| Query::random(&mut random, kind)).collect();
-        Self { delay_us, rows, queries }
+        Self { delay_us: stream.delay_us, rows, queries }
     }
 
     fn sql(&self, partitions: u32) -> String {
-        let stream = format!(
-            "CREATE STREAM readings (key TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, n BIGINT NOT NULL,
-                WATERMARK FOR ts AS ts - INTERVAL '{} microseconds' PER key
-             ) PARTITION BY (key) WITH (partitions = {partitions});",
-            self.delay_us
-        );
         let queries = self.queries.iter().enumerate().map(|(n, query)| query.sql(&format!("out{n}")));
-        std::iter::once(stream).chain(queries).collect()
+        std::iter::once(create("readings", self.delay_us, "PER key", partitions)).chain(queries).collect()
     }
 
-    fn batch(rows: &[Reading], schema: &SchemaRef) -> RecordBatch {
-        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.key.clone()))),
-            Arc::new(times),
-            Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.value))),
-            Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.count))),
-        ];
-        RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
-    }
-
-    /// Runs the queries with the rows in batches of a size, and a crash after every so many batches.
-    async fn run(&self, partitions: u32, batch: usize, crash_every: usize) -> Outcome {
+    /// Runs the queries with the rows in these pieces, and a crash after every so many.
+    async fn run(&self, partitions: u32, pieces: &[&[Reading]], crash_every: usize) -> Outcome {
         let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(30).unsynced();
-        let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
-        for (n, rows) in (1..).zip(self.rows.chunks(batch)) {
-            pipeline.append_batch("readings", Self::batch(rows, &schema)).await.unwrap();
+        for (n, rows) in (1..).zip(pieces) {
+            pipeline.append_batch("readings", batch(rows)).await.unwrap();
             pipeline.settle().await;
             if n % crash_every == 0 {
                 pipeline.crash().await;
@@ -316,15 +258,10 @@ impl Case {
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let readings = log.stream("readings").unwrap();
-        let mut partition_of = HashMap::new();
-        for partition in 0..partitions {
-            let mut reader = log.reader(readings.id(), partition, 0, None).unwrap();
-            while let Some(found) = reader.next(10_000).unwrap() {
-                let keys = found.batch.column(0).as_string::<i32>().iter();
-                partition_of.extend(keys.map(|key| (json!(key).to_string(), partition)));
-            }
-        }
+        let of_partition =
+            |(n, rows): (usize, Vec<Reading>)| rows.into_iter().map(move |r| (json!(r.key).to_string(), n));
+        let partition_of: HashMap<String, usize> =
+            stored(&log, "readings").into_iter().enumerate().flat_map(of_partition).collect();
         let mut outputs = Vec::new();
         for n in 0..self.queries.len() {
             let rows = read(&log, &log.stream(&format!("out{n}")).unwrap());
@@ -368,10 +305,7 @@ struct Outcome {
 }
 
 const DUCKDB: &str = r#"
-db.execute("CREATE OR REPLACE TABLE r (o BIGINT, t BIGINT, k TEXT, v DOUBLE, n BIGINT, wb BIGINT)")
-columns = list(zip(*request["rows"]))
-db.execute("INSERT INTO r SELECT unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::DOUBLE[]), unnest(?::BIGINT[]), unnest(?::BIGINT[])",
-           [list(column) for column in columns])
+load("r", "o BIGINT, t BIGINT, k TEXT, v DOUBLE, n BIGINT, wb BIGINT", request["rows"])
 found = db.execute(request["query"]).fetchall()
 "#;
 
@@ -388,21 +322,20 @@ fn by_key(rows: &[Value]) -> BTreeMap<String, Vec<&Value>> {
 async fn keys_agree_with_duckdb_whatever_the_batches_partitions_and_crashes() {
     let (mut requests, mut checks) = (Vec::new(), Vec::new());
     for seed in seeds(CASES) {
-        let case = Case::random(seed);
+        let case = Case::random(seed, 1..500);
         let (rows, late) = case.model();
         for partitions in [1, 3] {
-            let whole = case.run(partitions, usize::MAX, usize::MAX).await;
-            let batch = [60, 3, 31, 7][(seed as usize + partitions as usize) % 4];
-            for crash_every in [usize::MAX, 3 * 60_usize.div_ceil(batch)] {
-                let split = case.run(partitions, batch, crash_every).await;
-                let place =
-                    format!("seed {seed}, {partitions} partitions, batches of {batch}, crash every {crash_every}");
+            let whole = case.run(partitions, &[&case.rows], usize::MAX).await;
+            for crash_every in [usize::MAX, 5] {
+                let pieces = pieces(seed + u64::from(partitions), &case.rows);
+                let split = case.run(partitions, &pieces, crash_every).await;
+                let place = format!("seed {seed}, {partitions} partitions, a crash after {crash_every} pieces");
                 for ((split, whole), query) in split.outputs.iter().zip(&whole.outputs).zip(&case.queries) {
                     assert_eq!(split, whole, "{place} {query:?}");
                 }
                 assert_eq!(split.late, whole.late, "{place}");
             }
-            let column = |row: &String| serde_json::from_str::<Value>(row).unwrap()[4].clone();
+            let column = |row: &String| serde_json::from_str::<Value>(row).unwrap()[5].clone();
             for (n, query) in case.queries.iter().enumerate() {
                 let found = whole.late.iter().filter(|row| column(row) == json!(format!("out{n}"))).count();
                 assert_eq!(found, late[n], "late rows of {query:?}, seed {seed}");
@@ -414,7 +347,12 @@ async fn keys_agree_with_duckdb_whatever_the_batches_partitions_and_crashes() {
     let mut rows = 0;
     for ((seed, partitions, query, found), expected) in checks.iter().zip(answers(DUCKDB, &requests)) {
         let place = format!("seed {seed}, {partitions} partitions, {query:?}");
-        let (found, expected) = (by_key(found), by_key(&expected));
+        let (mut found, mut expected) = (by_key(found), by_key(&expected));
+        if matches!(query, Query::Session { .. }) {
+            // The end of all rows gives the sessions that a later row has ended before those that it ends itself.
+            let by_end = |row: &&Value| (row[3].as_i64(), row[1].as_i64());
+            found.values_mut().chain(expected.values_mut()).for_each(|rows| rows.sort_by_key(by_end));
+        }
         assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{place}");
         for (key, found) in &found {
             let expected = &expected[key];
@@ -424,4 +362,22 @@ async fn keys_agree_with_duckdb_whatever_the_batches_partitions_and_crashes() {
         }
     }
     assert!(rows > 100, "{rows} rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_queries_by_key_are_the_same_after_a_crash_at_any_write_or_sync() {
+    for seed in seeds(CRASHED_CASES) {
+        let case = Case::random(seed, 30..60);
+        let sql = case.sql(1 + seed as u32 % 2 * 2);
+        let run = Run::new(&sql, 20, &[("readings", pieces(seed, &case.rows))]);
+        let outcome = |log: &Log| {
+            let (mut rows, late) = outputs(log, case.queries.len(), &["late.readings"]);
+            // How the rows of keys interleave is the pace of their partitions.
+            for rows in &mut rows {
+                rows.sort_by_key(|row| row.split(',').next().map(str::to_owned));
+            }
+            (rows, late)
+        };
+        run.crash_everywhere(seed, every(23), &format!("seed {seed}\n{sql}"), &outcome).await;
+    }
 }

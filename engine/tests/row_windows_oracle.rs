@@ -1,34 +1,25 @@
-//! Windows that rows make against a batch engine: random rows with disorder, duplicates, NULL, NaN, late ones, ones from the far
-//! future and devices that come back from being offline, through SESSION, COUNT_WINDOW and STATE_WINDOW; DuckDB computes
-//! the same with window functions over the rows that are not late, sorted by time.
+//! Windows that rows make against a batch engine: random streams (`common/readings.rs`) through SESSION, COUNT_WINDOW and
+//! STATE_WINDOW; DuckDB computes the same with window functions over the rows that are not late, sorted by time. Then the same
+//! kind of queries with a crash at the operations of the disk.
 //!
-//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+//! `THERMOCLINE_SEED` repeats one case, `THERMOCLINE_SEEDS` tries so many, `THERMOCLINE_CRASH_EVERY=1` crashes at every operation;
+//! `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::SchemaRef;
-use common::duckdb::{answers, cells, float, same, seeds};
+use common::crash_points::{Run, every, outputs};
+use common::duckdb::{all_seeds, answers, cells, same, seeds};
+use common::readings::{Likeness, Reading, TABLE, batch, create, in_time, pieces, stored, table};
 use common::{Pipeline, read};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use thermocline_log::Log;
 
 const CASES: u64 = 4;
-/// Times reach back before 1970 from here.
-const BASE_US: i64 = -40_000_000;
-
-#[derive(Debug, Clone)]
-struct Reading {
-    key: Option<String>,
-    time_us: i64,
-    value: Option<f64>,
-    count: Option<i64>,
-}
+const CRASHED_CASES: u64 = 2;
 
 #[derive(Debug, Clone, Copy)]
 enum Windows {
@@ -83,6 +74,10 @@ impl Query {
         )
     }
 
+    fn takes(&self, row: &Reading) -> bool {
+        !self.filtered || row.count.is_some_and(|n| n > 2)
+    }
+
     /// What DuckDB is asked: the window of each row, when it is complete, and in which order windows are emitted.
     fn duckdb(&self) -> Value {
         let (rows, which, order) = match self.windows {
@@ -133,83 +128,25 @@ struct Case {
 }
 
 impl Case {
-    fn random(seed: u64) -> Self {
+    fn random(seed: u64, rows: std::ops::Range<i64>, queries: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let delay_us = [0, 1, 500_000, 2_000_000][random.random_range(0..4)];
-        let keys = random.random_range(1..6);
-        let mut now_us = BASE_US;
-        let mut rows: Vec<Reading> = Vec::new();
-        // What a device that is offline keeps back.
-        let mut offline: Option<(String, Vec<Reading>)> = None;
-        for _ in 0..random.random_range(1..400) {
-            // Often no step at all: equal times are ordinary.
-            now_us += [0, random.random_range(0..400_000), 100_000][random.random_range(0..3)];
-            let disorder = match random.random_range(0..20) {
-                0 => random.random_range(0..20_000_000),
-                1 if random.random_range(0..8) == 0 => -3_600_000_000,
-                2..6 => random.random_range(0..=delay_us),
-                _ => 0,
-            };
-            let value = match random.random_range(0..25) {
-                0..3 => None,
-                3 => Some(f64::NAN),
-                4 => Some(f64::NEG_INFINITY),
-                5 => Some(-0.0),
-                _ => Some(random.random_range(-1000..1000) as f64 / 8.0),
-            };
-            let row = match rows.last() {
-                Some(last) if random.random_range(0..15) == 0 => last.clone(),
-                _ => Reading {
-                    key: (random.random_range(0..10) > 0).then(|| format!("k{}", random.random_range(0..keys))),
-                    time_us: now_us - disorder,
-                    value,
-                    count: (random.random_range(0..8) > 0).then(|| random.random_range(0..9)),
-                },
-            };
-            match &mut offline {
-                Some((device, kept)) if row.key.as_ref() == Some(device) => kept.push(row),
-                _ => rows.push(row),
-            }
-            match random.random_range(0..40) {
-                0 if offline.is_none() => offline = Some(("k0".to_owned(), Vec::new())),
-                1 | 2 => rows.extend(offline.take().into_iter().flat_map(|(_, kept)| kept)),
-                _ => {}
-            }
-        }
-        rows.extend(offline.into_iter().flat_map(|(_, kept)| kept));
-        let queries = (0..4).map(|_| Query::random(&mut random)).collect();
-        Self { delay_us, rows, queries }
+        let stream = Likeness::random(&mut random, rows);
+        let rows = stream.readings(&mut random);
+        let queries = (0..queries).map(|_| Query::random(&mut random)).collect();
+        Self { delay_us: stream.delay_us, rows, queries }
     }
 
     fn sql(&self, partitions: u32) -> String {
-        let stream = format!(
-            "CREATE STREAM readings (key TEXT, ts TIMESTAMP NOT NULL, v DOUBLE, n BIGINT,
-                WATERMARK FOR ts AS ts - INTERVAL '{} microseconds'
-             ) PARTITION BY (key) WITH (partitions = {partitions}, idle_timeout = 'none');",
-            self.delay_us
-        );
         let queries = self.queries.iter().enumerate().map(|(n, query)| query.sql(&format!("out{n}")));
-        std::iter::once(stream).chain(queries).collect()
+        std::iter::once(create("readings", self.delay_us, "", partitions)).chain(queries).collect()
     }
 
-    fn batch(rows: &[Reading], schema: &SchemaRef) -> RecordBatch {
-        let times = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|r| r.time_us)).with_timezone("UTC");
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter(rows.iter().map(|r| r.key.clone()))),
-            Arc::new(times),
-            Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.value))),
-            Arc::new(Int64Array::from_iter(rows.iter().map(|r| r.count))),
-        ];
-        RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
-    }
-
-    /// Runs the queries with the rows in batches of a size, and a crash after every so many batches.
-    async fn run(&self, partitions: u32, batch: usize, crash_every: usize) -> Outcome {
+    /// Runs the queries with the rows in these pieces, and a crash after every so many.
+    async fn run(&self, partitions: u32, pieces: &[&[Reading]], crash_every: usize) -> Outcome {
         let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(30).unsynced();
-        let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
-        for (n, rows) in (1..).zip(self.rows.chunks(batch)) {
-            pipeline.append_batch("readings", Self::batch(rows, &schema)).await.unwrap();
-            // Small steps: the engine sees each batch by itself.
+        for (n, rows) in (1..).zip(pieces) {
+            pipeline.append_batch("readings", batch(rows)).await.unwrap();
+            // Small steps: the engine sees each piece by itself.
             pipeline.settle().await;
             if n % crash_every == 0 {
                 pipeline.crash().await;
@@ -218,20 +155,10 @@ impl Case {
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let stream = log.stream("readings").unwrap();
-        let partition_of = (0..partitions).map(|partition| {
-            let mut reader = log.reader(stream.id(), partition, 0, Some(vec![0, 1, 2, 3])).unwrap();
-            let mut rows = Vec::new();
-            while let Some(found) = reader.next(10_000).unwrap() {
-                rows.extend(readings(&found.batch));
-            }
-            rows
-        });
-        let partitions = partition_of.collect();
         let outputs = (0..self.queries.len()).map(|n| read(&log, &log.stream(&format!("out{n}")).unwrap()));
         let outputs = outputs.map(|batches| batches.iter().flat_map(cells).collect()).collect();
         let late = common::rows_of(&read(&log, &log.stream("late.readings").unwrap())).len();
-        Outcome { partitions, outputs, late }
+        Outcome { partitions: stored(&log, "readings"), outputs, late }
     }
 }
 
@@ -242,55 +169,10 @@ struct Outcome {
     late: usize,
 }
 
-fn readings(batch: &RecordBatch) -> Vec<Reading> {
-    use arrow::array::AsArray;
-    use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-    let keys = batch.column(0).as_string::<i32>().iter();
-    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>().iter();
-    let values = batch.column(2).as_primitive::<Float64Type>().iter();
-    let counts = batch.column(3).as_primitive::<Int64Type>().iter();
-    let reading = |((key, time), (value, count)): ((Option<&str>, Option<i64>), _)| Reading {
-        key: key.map(str::to_owned),
-        time_us: time.unwrap(),
-        value,
-        count,
-    };
-    keys.zip(times).zip(values.zip(counts)).map(reading).collect()
-}
-
-/// The rows that are not late, by (time, partition, offset); and how many are. A row is late when it is before the
-/// watermark that the rows before it in its own partition have made.
-fn admitted(partitions: &[Vec<Reading>], query: &Query, delay_us: i64) -> (Vec<Value>, usize) {
-    let mut rows = Vec::new();
-    let mut late = 0;
-    for partition in partitions {
-        let mut watermark_us = i64::MIN;
-        for row in partition {
-            if !query.filtered || row.count.is_some_and(|n| n > 2) {
-                match row.time_us >= watermark_us {
-                    true => rows.push(row),
-                    false => late += 1,
-                }
-            }
-            watermark_us = watermark_us.max(row.time_us - delay_us);
-        }
-    }
-    rows.sort_by_key(|row| row.time_us);
-    let row = |(order, row): (usize, &Reading)| {
-        let key = row.key.as_ref().filter(|_| query.keyed);
-        json!([order, row.time_us, key, row.value.map(float), row.count])
-    };
-    (rows.into_iter().enumerate().map(row).collect(), late)
-}
-
 const DUCKDB: &str = r#"
-db.execute("CREATE OR REPLACE TABLE r (o BIGINT, t BIGINT, k TEXT, v DOUBLE, n BIGINT)")
-if request["rows"]:
-    columns = list(zip(*request["rows"]))
-    # As text: a Python NaN in a list arrives as NULL.
-    values = [None if v is None else str(v) for v in columns[3]]
-    db.execute("INSERT INTO r SELECT unnest(?::BIGINT[]), unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::TEXT[])::DOUBLE, unnest(?::BIGINT[])",
-               [list(columns[0]), list(columns[1]), list(columns[2]), values, list(columns[4])])
+load("given", request["columns"], request["rows"])
+key = "key" if request["keyed"] else "NULL::TEXT"
+db.execute(f"CREATE OR REPLACE VIEW r AS SELECT seq AS o, ts AS t, {key} AS k, v, n FROM given")
 query = request["query"]
 found = db.execute(f"""SELECT min(t), any_value(e), k, count(*), count(v), min(v), max(v), sum(v), avg(v),
     CASE WHEN count(v) > 1 AND count(*) FILTER (WHERE isnan(v) OR isinf(v)) > 0 THEN 'nan'::DOUBLE ELSE stddev_samp(CASE WHEN isfinite(v) THEN v END) END,
@@ -303,13 +185,13 @@ async fn windows_of_rows_agree_with_duckdb_whatever_the_batches_partitions_and_c
     let mut requests = Vec::new();
     let mut checks = Vec::new();
     for seed in seeds(CASES) {
-        let case = Case::random(seed);
+        let case = Case::random(seed, 1..400, 4);
         for partitions in [1, 3] {
-            let whole = case.run(partitions, usize::MAX, usize::MAX).await;
-            let batch = [60, 7, 31, 17][(seed as usize + partitions as usize) % 4];
-            for crash_every in [usize::MAX, 2] {
-                let split = case.run(partitions, batch, crash_every).await;
-                let place = format!("seed {seed}, {partitions} partitions, batches of {batch}, {crash_every}");
+            let whole = case.run(partitions, &[&case.rows], usize::MAX).await;
+            for crash_every in [usize::MAX, 3] {
+                let pieces = pieces(seed + u64::from(partitions), &case.rows);
+                let split = case.run(partitions, &pieces, crash_every).await;
+                let place = format!("seed {seed}, {partitions} partitions, a crash after {crash_every} pieces");
                 for ((split, whole), query) in split.outputs.iter().zip(&whole.outputs).zip(&case.queries) {
                     assert_eq!(split, whole, "{place} {query:?}");
                 }
@@ -317,9 +199,11 @@ async fn windows_of_rows_agree_with_duckdb_whatever_the_batches_partitions_and_c
             }
             let mut late = 0;
             for (n, query) in case.queries.iter().enumerate() {
-                let (rows, too_late) = admitted(&whole.partitions, query, case.delay_us);
+                let (rows, too_late) = in_time(&whole.partitions, case.delay_us, |row| query.takes(row));
                 late += too_late;
-                requests.push(json!({ "rows": rows, "query": query.duckdb() }));
+                requests.push(json!({
+                    "columns": TABLE, "rows": table(&rows), "keyed": query.keyed, "query": query.duckdb()
+                }));
                 let place = format!("seed {seed}, {partitions} partitions, query {n} {query:?}");
                 checks.push((place, whole.outputs[n].clone()));
             }
@@ -336,5 +220,16 @@ async fn windows_of_rows_agree_with_duckdb_whatever_the_batches_partitions_and_c
         assert_eq!(found.len(), expected.len(), "{place}");
         windows += found.len();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || windows > 400, "{windows} windows");
+    assert!(!all_seeds() || windows > 400, "{windows} windows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_windows_of_rows_are_the_same_after_a_crash_at_any_write_or_sync() {
+    for seed in seeds(CRASHED_CASES) {
+        let case = Case::random(seed, 30..60, 3);
+        let sql = case.sql(1 + seed as u32 % 2 * 2);
+        let run = Run::new(&sql, 20, &[("readings", pieces(seed, &case.rows))]);
+        let outcome = |log: &Log| outputs(log, case.queries.len(), &["late.readings"]);
+        run.crash_everywhere(seed, every(17), &format!("seed {seed}\n{sql}"), &outcome).await;
+    }
 }

@@ -9,6 +9,8 @@
 //! | `FINISH` | closes all windows; rows that are appended later start the pipeline again |
 //! | `RESTART` | ends the pipeline as a crash would; it starts again when it is used |
 //!
+//! An error of a statement is shown without the lines of the pipeline's text: its code and message, the words it is about, what helps.
+//!
 //! `THERMOCLINE_BLESS=1` writes what was found into the files, to be read before it is committed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
@@ -67,7 +69,9 @@ impl AsyncDB for Session {
         let done = Ok(DBOutput::StatementComplete(0));
         match sql.split_whitespace().next().unwrap_or_default() {
             "CREATE" | "INSERT" => {
-                self.pipeline.add_statement(sql).await.map_err(Failure)?;
+                let folder = format!("{}/", self.pipeline.dir().display());
+                let added = self.pipeline.add_statement(sql).await;
+                added.map_err(|text| Failure(without_places(&text.replace(&folder, ""))))?;
                 done
             }
             "FILE" => {
@@ -116,6 +120,26 @@ impl Session {
         self.pipeline.append_batch(&stream, rows).await.map_err(|error| Failure(error.to_string()))?;
         self.pipeline.try_settle().await.map_err(Failure)
     }
+}
+
+/// Findings without their lines, which every statement before them moves: what is wrong, the words that it is about, what helps.
+fn without_places(rendered: &str) -> String {
+    let mut kept = Vec::new();
+    let mut source = "";
+    for line in rendered.lines() {
+        match line.trim_start() {
+            "" | "|" => {}
+            place if place.starts_with("-->") => {}
+            below if below.starts_with("| ") && below.contains('^') => {
+                let start = line.chars().take_while(|c| *c != '^').count();
+                let marked = line.chars().filter(|c| *c == '^').count();
+                kept.push(format!(" --> {}", source.chars().skip(start).take(marked).collect::<String>()));
+            }
+            numbered if numbered.starts_with(|c: char| c.is_ascii_digit()) && numbered.contains(" | ") => source = line,
+            other => kept.push(if other.starts_with('=') { format!(" {other}") } else { other.to_owned() }),
+        }
+    }
+    kept.join("\n")
 }
 
 fn cast_to(batches: &[RecordBatch], schema: &SchemaRef) -> RecordBatch {

@@ -84,11 +84,13 @@ codes! {
     SHAPE_LIMIT = "TC0310", "`LIMIT` over a stream would stop it for ever.";
     SHAPE_DISTINCT = "TC0311", "`DISTINCT` over a stream would remember every row.";
     SHAPE_OVER = "TC0312", "`OVER` on a stream is not supported yet (not given any more).";
-    SHAPE_UNION = "TC0313", "`UNION` with a stream is not supported yet.";
+    SHAPE_UNION = "TC0313", "A set operation that a stream cannot have: `UNION`, `EXCEPT`, `INTERSECT`, `UNION ALL` with a table.";
     SHAPE_OTHER = "TC0314", "An operation that cannot run over a stream.";
     SINK_UNUSED = "TC0315", "Nothing goes into the sink; found by the server.";
     SHAPE_NO_AGGREGATE = "TC0316", "The windows of this function depend on other rows: it needs an aggregate over them.";
     SHAPE_ROW_BY_ROW = "TC0317", "Above this operation every row runs by itself: no `ORDER BY`, `LIMIT` or further aggregate.";
+    UNDETERMINED = "TC0318", "A function whose value the rows do not determine, such as `now()` or `random()`: after a restart it would be another.";
+    WINDOWS_MIXED = "TC0319", "`CUMULATE` has several windows of one `window_start`: `GROUP BY` has `window_end` too.";
     OVER_ORDER = "TC0330", "`OVER` on a stream goes by the stream's event time, ascending, and by nothing else.";
     OVER_UNBOUNDED = "TC0331", "This function over this frame would keep every row: bound the frame.";
     OVER_ENDLESS = "TC0332", "A frame or function that needs all rows of the key, and a stream has no last one.";

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned,
+    Expr, Function, GroupByExpr, Ident, JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem, Spanned,
     TableFactor, Visit, Visitor, WindowSpec, WindowType,
 };
 use sqlparser::tokenizer::Span as At;
@@ -127,6 +127,18 @@ impl Inspection<'_> {
         }
     }
 
+    /// DataFusion says of it that the types do not fit.
+    fn aggregate_of_an_aggregate(&mut self, outer: &Function) {
+        if outer.over.is_some() || aggregate(self.catalog, outer).is_none() {
+            return;
+        }
+        let mut search = AggregateSearch { catalog: self.catalog, queries: 0 };
+        if let ControlFlow::Break(at) = outer.args.visit(&mut search) {
+            let hint = "take one in a subquery: SELECT max(n) FROM (SELECT count(*) AS n … GROUP BY …) …";
+            self.find(codes::PLAN, at, "an aggregate of an aggregate", Some(hint.to_owned()));
+        }
+    }
+
     fn function(&mut self, name: &ObjectName) {
         let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return };
         let known = normalized(last);
@@ -143,6 +155,42 @@ impl Inspection<'_> {
             suggest::closest(&known, self.catalog.function_names()).map(|close| format!("did you mean \"{close}\"?"))
         };
         self.find(codes::NO_FUNCTION, last.span, format!("no function \"{}\"", last.value), hint);
+    }
+}
+
+/// Where an aggregate function is named that is called as one.
+fn aggregate(catalog: &Catalog, call: &Function) -> Option<At> {
+    let name = call.name.0.last()?.as_ident()?;
+    let is_aggregate = call.over.is_none() && catalog.state.aggregate_functions().contains_key(&normalized(name));
+    is_aggregate.then_some(name.span)
+}
+
+/// Looks for the first aggregate that is not in a query of its own.
+struct AggregateSearch<'a> {
+    catalog: &'a Catalog,
+    queries: usize,
+}
+
+impl Visitor for AggregateSearch<'_> {
+    type Break = At;
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<At> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<At> {
+        self.queries -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<At> {
+        match expr {
+            Expr::Function(call) if self.queries == 0 => {
+                aggregate(self.catalog, call).map_or(ControlFlow::Continue(()), ControlFlow::Break)
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -224,6 +272,7 @@ impl Visitor for Inspection<'_> {
         match expr {
             Expr::Function(function) => {
                 self.function(&function.name);
+                self.aggregate_of_an_aggregate(function);
                 if let Some(WindowType::WindowSpec(spec)) = &function.over {
                     self.extended_window(spec);
                 }

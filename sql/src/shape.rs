@@ -18,6 +18,7 @@ mod join_condition;
 mod ordered;
 mod over;
 mod over_output;
+mod refused;
 
 pub use absence::Absence;
 pub use over::{Frame, KeyEnd, Numbering, OverCall, OverFunction, OverPartition, OverShape};
@@ -29,6 +30,7 @@ pub use calendar::{CalendarExtent, CalendarLength, CalendarWindow, TimeZone};
 
 pub(crate) use history::over_history;
 pub(crate) use ordered::check_row_by_row_output;
+pub(crate) use refused::undetermined;
 
 /// Windows of one key that may be open at once.
 pub(crate) const MAX_OVERLAPPING: u32 = 1_000;

@@ -430,3 +430,130 @@ async fn functions_give_the_same_to_the_bit_however_their_rows_come() {
     let shown = run(query, &script).await;
     assert_eq!(shown.lines().filter(|line| !line.starts_with("watermark")).count(), 3, "{shown}");
 }
+
+#[tokio::test]
+async fn calls_of_frames_and_of_running_states() {
+    let query = "SELECT device, v, sum(v) OVER w, lag(v, 2) OVER w, row_number() OVER w, max(v) OVER (ORDER BY ts)
+        FROM readings WINDOW w AS (PARTITION BY device ORDER BY ts ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+      a 1.0 1.0 - 1 1.0
+      b 10.0 10.0 - 1 10.0
+      a 2.0 3.0 - 2 10.0
+    watermark 5
+      a 3.0 5.0 1.0 3 10.0
+      a 4.0 7.0 2.0 4 10.0
+      - 7.0 7.0 - 1 10.0
+    watermark 30
+      b 20.0 30.0 - 2 20.0
+      a - 4.0 3.0 5 20.0
+      a 5.0 5.0 4.0 6 20.0
+    watermark 60
+    "#);
+}
+
+/// A row comes when the last row of its frames is there, or time has passed the frame.
+#[tokio::test]
+async fn calls_that_look_ahead() {
+    let query = "SELECT device, v, lead(v) OVER (PARTITION BY device ORDER BY ts),
+            count(*) OVER (PARTITION BY device ORDER BY ts RANGE BETWEEN CURRENT ROW AND INTERVAL '2 seconds' FOLLOWING)
+        FROM readings";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+    watermark 5
+      a 1.0 2.0 4
+      a 2.0 3.0 3
+    watermark 30
+      b 10.0 20.0 1
+      a 3.0 4.0 2
+      a 4.0 - 2
+      a - 5.0 1
+    watermark 60
+    "#);
+}
+
+#[tokio::test]
+async fn the_first_row_of_each_key_and_window() {
+    let query = "SELECT DISTINCT ON (device, window_end) device, v, window_end
+        FROM TUMBLE(readings, ts, INTERVAL '5 seconds') ORDER BY device, window_end, ts";
+    insta::assert_snapshot!(run(query, DISORDER).await, @r#"
+    watermark 3
+      a 1.0 05
+      b 10.0 05
+    watermark 5
+      - 7.0 05
+    watermark 30
+      b 20.0 10
+      a - 10
+    watermark 60
+    "#);
+}
+
+/// Two streams, the second with rows that nothing matches and one without a key.
+const PAIRS: &str = "
+    readings 1 a 1
+    others 2 a 10
+    readings 3 b 2
+    watermark 3
+    others 3 b 20
+    others 3 b 21
+    readings 4 - 3
+    others 4 - 30
+    watermark 5
+    readings 7 a 4
+    others 9 a 40
+    watermark 8
+    watermark 20
+";
+
+#[tokio::test]
+async fn rows_near_each_other() {
+    let query = "SELECT a.device, b.device AS other, a.v, b.v AS w FROM readings AS a FULL JOIN others AS b ON a.device = b.device
+        AND a.ts BETWEEN b.ts - INTERVAL '1 second' AND b.ts + INTERVAL '1 second'";
+    insta::assert_snapshot!(run(query, PAIRS).await, @r#"
+    watermark 3
+      a a 1.0 10.0
+    watermark 5
+      b b 2.0 20.0
+      b b 2.0 21.0
+    watermark 8
+      - - 3.0 -
+      - - - 30.0
+    watermark 20
+      a - 4.0 -
+      - a - 40.0
+    "#);
+}
+
+#[tokio::test]
+async fn rows_of_one_window() {
+    let query = "SELECT a.device, a.v, b.v AS w, a.window_end FROM TUMBLE(readings, ts, INTERVAL '5 seconds') AS a
+        LEFT JOIN TUMBLE(others, ts, INTERVAL '5 seconds') AS b ON a.device = b.device AND a.window_start = b.window_start";
+    insta::assert_snapshot!(run(query, PAIRS).await, @r#"
+    watermark 3
+      a 1.0 10.0 05
+    watermark 5
+      b 2.0 20.0 05
+      b 2.0 21.0 05
+      - 3.0 - 05
+    watermark 8
+    watermark 20
+      a 4.0 40.0 10
+    "#);
+}
+
+#[tokio::test]
+async fn rows_with_the_latest_of_the_other_stream() {
+    let query = "SELECT a.device, a.v, b.v AS w FROM readings AS a
+        ASOF JOIN others AS b MATCH_CONDITION (a.ts >= b.ts) ON a.device = b.device";
+    insta::assert_snapshot!(run(query, PAIRS).await, @r#"
+    watermark 3
+      a 1.0 -
+    watermark 5
+      b 2.0 21.0
+      - 3.0 -
+    watermark 8
+      a 4.0 10.0
+    watermark 20
+    "#);
+}

@@ -18,6 +18,8 @@ mod in_order;
 mod row_driven;
 mod session;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod watermarks;
 

@@ -1,5 +1,6 @@
 //! Panes, groups and snapshots of one small aggregate.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Float64Array, RecordBatch, StringArray, UInt32Array};
@@ -123,48 +124,53 @@ async fn a_key_that_is_in_no_pane_any_more_is_forgotten() {
     assert_eq!(partition.store.keys.len(), 1);
 }
 
-/// Two partitions of `count(v)` per key in windows of ten seconds, and the operator over them.
-struct Script {
-    partitions: [PartitionWindows; 2],
-    operator: WindowOperator,
+/// What comes of a script over two partitions of `count(v)` per key in windows of ten seconds.
+///
+/// ```text
+///  0 a 15    a row of partition 0: its key, its second
+///  results   what the watermark lets out, then what has changed besides
+/// ```
+async fn run(openness: Openness, script: &str) -> String {
+    let aggregate = Arc::new(aggregate("key, count(v) AS n", "key,").await);
+    let partition = || PartitionWindows::new(Arc::clone(&aggregate), openness, 0, None).unwrap();
+    let mut partitions = [partition(), partition()];
+    let start = Position { closed_us: i64::MIN, settled_us: i64::MIN };
+    let mut operator = WindowOperator::new(Arc::clone(&aggregate), openness, start);
+    let mut shown = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        writeln!(shown, "{line}").unwrap();
+        match words.as_slice() {
+            [partition, key, second] => {
+                let (keys, arguments) = columns(&[Some(key)], &[Some(1.0)]);
+                let rows = KeyedRows { keys, arguments, filters: vec![None] };
+                let times = vec![second.parse::<i64>().unwrap() * 1_000_000].into();
+                let partition = &mut partitions[partition.parse::<usize>().unwrap()];
+                if !partition.update(&times, &rows, &vec![0].into()).unwrap().is_empty() {
+                    shown += "  late\n";
+                }
+            }
+            _ => results(&mut partitions, &mut operator, &mut shown),
+        }
+    }
+    writeln!(shown, "{} open panes", partitions.iter().map(PartitionWindows::open_panes).sum::<usize>()).unwrap();
+    shown
 }
 
-impl Script {
-    async fn new(openness: Openness) -> Self {
-        let aggregate = Arc::new(aggregate("key, count(v) AS n", "key,").await);
-        let partition = || PartitionWindows::new(Arc::clone(&aggregate), openness, 0, None).unwrap();
-        let start = Position { closed_us: i64::MIN, settled_us: i64::MIN };
-        let partitions = [partition(), partition()];
-        Self { partitions, operator: WindowOperator::new(aggregate, openness, start) }
+fn results(partitions: &mut [PartitionWindows; 2], operator: &mut WindowOperator, shown: &mut String) {
+    let watermark_us = partitions.iter().map(|p| p.watermark.current_us()).min().unwrap();
+    let mut partitions: Vec<&mut PartitionWindows> = partitions.iter_mut().collect();
+    while let Some(Closed { rows, is_correction }) = operator.close_next(&mut partitions, watermark_us).unwrap() {
+        let word = if is_correction { "last" } else { "first" };
+        writeln!(shown, "  {word} {}", counts(&rows)).unwrap();
     }
-
-    /// A row at a second; whether it was late for all windows.
-    fn row(&mut self, partition: usize, key: &str, second: i64) -> bool {
-        let (keys, arguments) = columns(&[Some(key)], &[Some(1.0)]);
-        let rows = KeyedRows { keys, arguments, filters: vec![None] };
-        let times = vec![second * 1_000_000].into();
-        !self.partitions[partition].update(&times, &rows, &vec![0].into()).unwrap().is_empty()
-    }
-
-    /// What the watermark lets out, then what has changed besides.
-    fn results(&mut self) -> Vec<String> {
-        let watermark_us = self.partitions.iter().map(|p| p.watermark.current_us()).min().unwrap();
-        let mut partitions: Vec<&mut PartitionWindows> = self.partitions.iter_mut().collect();
-        let mut found = Vec::new();
-        while let Some(Closed { rows, is_correction }) =
-            self.operator.close_next(&mut partitions, watermark_us).unwrap()
-        {
-            let word = if is_correction { "last" } else { "first" };
-            found.push(format!("{word} {}", shown(&rows)));
-        }
-        let changed = self.operator.changed(&mut partitions).unwrap();
-        found.extend(changed.iter().map(|rows| format!("changed {}", shown(rows))));
-        found
+    for rows in operator.changed(&mut partitions).unwrap() {
+        writeln!(shown, "  changed {}", counts(&rows)).unwrap();
     }
 }
 
 /// Start of the window and count per key.
-fn shown(rows: &RecordBatch) -> String {
+fn counts(rows: &RecordBatch) -> String {
     let starts = rows.column(1).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
     let keys = rows.column(0).as_string::<i32>().iter().map(Option::unwrap);
     let counts = rows.column(3).as_primitive::<Int64Type>().values();
@@ -172,55 +178,120 @@ fn shown(rows: &RecordBatch) -> String {
     format!("{}: {}", starts.value(0) / 1_000_000, groups.join(" "))
 }
 
+/// A row that is late in its own partition while the other has not closed the window; and lateness that has passed in one only.
 #[tokio::test]
 async fn late_rows_correct_a_window_until_its_lateness_has_passed() {
-    let mut script = Script::new(Openness { lateness_us: 20_000_000, previews: Previews::Late }).await;
-    script.row(0, "a", 1);
-    script.row(0, "a", 15);
-    // Late in its own partition, while the other one has not closed the window.
-    assert!(!script.row(0, "a", 2));
-    script.row(1, "b", 3);
-    assert_eq!(script.results(), Vec::<String>::new());
-    script.row(1, "b", 12);
-    assert_eq!(script.results(), ["first 0: a=1 b=1", "changed 0: a=2"]);
-    assert_eq!(script.results(), Vec::<String>::new());
-    assert!(!script.row(1, "b", 4) && !script.row(1, "c", 5));
-    assert_eq!(script.results(), ["changed 0: b=2 c=1"]);
-    // In its own partition the lateness has passed, in the other it has not.
-    script.row(0, "a", 30);
-    assert!(script.row(0, "a", 6));
-    assert!(!script.row(1, "c", 7));
-    assert_eq!(script.results(), ["changed 0: c=2"]);
-    script.row(1, "b", 31);
-    assert_eq!(script.results(), ["first 10: a=1 b=1", "last 0: a=2 b=2 c=2"]);
-    assert_eq!(script.partitions.iter().map(PartitionWindows::open_panes).sum::<usize>(), 4);
+    let openness = Openness { lateness_us: 20_000_000, previews: Previews::Late };
+    let script = "
+        0 a 1
+        0 a 15
+        0 a 2
+        1 b 3
+        results
+        1 b 12
+        results
+        results
+        1 b 4
+        1 c 5
+        results
+        0 a 30
+        0 a 6
+        1 c 7
+        results
+        1 b 31
+        results
+    ";
+    insta::assert_snapshot!(run(openness, script).await, @r#"
+    0 a 1
+    0 a 15
+    0 a 2
+    1 b 3
+    results
+    1 b 12
+    results
+      first 0: a=1 b=1
+      changed 0: a=2
+    results
+    1 b 4
+    1 c 5
+    results
+      changed 0: b=2 c=1
+    0 a 30
+    0 a 6
+      late
+    1 c 7
+    results
+      changed 0: c=2
+    1 b 31
+    results
+      first 10: a=1 b=1
+      last 0: a=2 b=2 c=2
+    4 open panes
+    "#);
 }
 
 #[tokio::test]
 async fn without_previews_a_correction_comes_once_and_last() {
-    let mut script = Script::new(Openness { lateness_us: 20_000_000, previews: Previews::None }).await;
-    for partition in 0..2 {
-        script.row(partition, "a", 1);
-        script.row(partition, "a", 12);
-        script.row(partition, "a", 2);
-    }
-    assert_eq!(script.results(), ["first 0: a=2"]);
-    script.row(0, "b", 30);
-    script.row(1, "b", 30);
-    assert_eq!(script.results(), ["first 10: a=2", "last 0: a=4"]);
+    let openness = Openness { lateness_us: 20_000_000, previews: Previews::None };
+    let script = "
+        0 a 1
+        0 a 12
+        0 a 2
+        1 a 1
+        1 a 12
+        1 a 2
+        results
+        0 b 30
+        1 b 30
+        results
+    ";
+    insta::assert_snapshot!(run(openness, script).await, @r#"
+    0 a 1
+    0 a 12
+    0 a 2
+    1 a 1
+    1 a 12
+    1 a 2
+    results
+      first 0: a=2
+    0 b 30
+    1 b 30
+    results
+      first 10: a=2
+      last 0: a=4
+    4 open panes
+    "#);
 }
 
 #[tokio::test]
 async fn open_windows_show_what_has_changed() {
-    let mut script = Script::new(Openness { lateness_us: 0, previews: Previews::All }).await;
-    script.row(0, "a", 1);
-    script.row(1, "b", 11);
-    assert_eq!(script.results(), ["changed 0: a=1", "changed 10: b=1"]);
-    script.row(1, "a", 12);
-    assert_eq!(script.results(), ["changed 10: a=1"]);
-    script.row(0, "c", 13);
-    assert_eq!(script.results(), ["first 0: a=1", "changed 10: c=1"]);
-    assert_eq!(script.results(), Vec::<String>::new());
+    let openness = Openness { lateness_us: 0, previews: Previews::All };
+    let script = "
+        0 a 1
+        1 b 11
+        results
+        1 a 12
+        results
+        0 c 13
+        results
+        results
+    ";
+    insta::assert_snapshot!(run(openness, script).await, @r#"
+    0 a 1
+    1 b 11
+    results
+      changed 0: a=1
+      changed 10: b=1
+    1 a 12
+    results
+      changed 10: a=1
+    0 c 13
+    results
+      first 0: a=1
+      changed 10: c=1
+    results
+    2 open panes
+    "#);
 }
 
 /// A state with three panes, one of them of late rows.

@@ -9,21 +9,36 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondTyp
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The seed of `THERMOCLINE_SEED`, or so many.
+/// The seed of `THERMOCLINE_SEED`, or the first `THERMOCLINE_SEEDS`, or so many.
 pub fn seeds(cases: u64) -> Vec<u64> {
-    match std::env::var("THERMOCLINE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..cases).collect(),
+    let number = |name| std::env::var(name).ok().map(|number| number.parse().unwrap());
+    match number("THERMOCLINE_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("THERMOCLINE_SEEDS").unwrap_or(cases)).collect(),
     }
 }
 
-/// Runs once per `request`, with a connection `db`, what leaves rows in `found`.
+/// Whether there are as many cases as the test is written for: then they come across everything.
+pub fn all_seeds() -> bool {
+    ["THERMOCLINE_SEED", "THERMOCLINE_SEEDS"].iter().all(|name| std::env::var_os(name).is_none())
+}
+
+/// Runs once per `request`, with a connection `db` and `load(table, columns, rows)`, what leaves rows in `found`.
 const PROLOGUE: &str = r#"
 import json, sys
 import duckdb
 db = duckdb.connect()
 db.execute("SET threads = 1")
 text = lambda v: str(v) if isinstance(v, float) and (v != v or abs(v) == float("inf")) else v
+def load(table, columns, rows):
+    db.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
+    types = [column.split()[1] for column in columns.split(", ")]
+    # As text: a Python NaN in a list arrives as NULL.
+    cell = lambda t, v: str(v) if t == "DOUBLE" and v is not None else v
+    values = [[cell(t, v) for v in column] for t, column in zip(types, zip(*rows))]
+    unnested = [f"unnest(?::TEXT[])::DOUBLE" if t == "DOUBLE" else f"unnest(?::{t}[])" for t in types]
+    if rows:
+        db.execute(f"INSERT INTO {table} SELECT " + ", ".join(unnested), values)
 for line in sys.stdin:
     request = json.loads(line)
 "#;

@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod crash_disk;
+pub mod crash_points;
 pub mod duckdb;
 pub mod full_disk;
+pub mod readings;
 
 use std::collections::HashMap;
 use std::path::Path;

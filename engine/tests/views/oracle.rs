@@ -1,21 +1,22 @@
-//! Windows over windows against a batch engine: random rows through two aligned windows, or an aligned one and sessions, written
-//! as a subquery, as a plain view and as a materialized view; DuckDB computes both steps by the definition of a window.
+//! Windows over windows against a batch engine: random streams (`common/readings.rs`) through two aligned windows, or an aligned one and
+//! sessions, written as a subquery, as a plain view and as a materialized view; DuckDB computes both steps by the definition of
+//! a window, over the rows that are not late. Then the same kind of queries with a crash at the operations of the disk.
 //!
-//! `THERMOCLINE_SEED` repeats one case; `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
+//! `THERMOCLINE_SEED` repeats one case, `THERMOCLINE_SEEDS` tries so many, `THERMOCLINE_CRASH_EVERY=1` crashes at every operation;
+//! `THERMOCLINE_PYTHON` is a Python with the module duckdb (scripts/install-test-tools).
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use thermocline_log::Log;
 
-use super::common::duckdb::{answers, cells, same, seeds};
+use super::common::crash_points::{Run, every, outputs};
+use super::common::duckdb::{all_seeds, answers, cells, same, seeds};
+use super::common::readings::{Likeness, Reading, batch, create, pieces, stored};
 use super::common::{Pipeline, read};
 
 const CASES: u64 = 3;
-/// Windows reach back before 1970 from here.
-const BASE_US: i64 = -40_000_000;
+const CRASHED_CASES: u64 = 2;
 
 /// Windows whose borders the clock gives.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +122,7 @@ impl Query {
         }
     }
 
-    fn request(&self, rows: &[(String, i64, i64)]) -> Value {
+    fn request(&self, rows: &[Value]) -> Value {
         json!({
             "rows": rows, "lower": self.lower.request(), "time": self.time, "least": self.least, "from": self.from,
             "upper": self.upper.map(|window| window.request()).unwrap_or(Value::Null),
@@ -130,94 +131,87 @@ impl Query {
     }
 }
 
-/// Both steps, each by a join with all windows that there can be.
+/// Both steps, each over the windows of every row; `wb` is the watermark that the rows before a row had made.
 const DUCKDB: &str = r#"
-db.execute("CREATE OR REPLACE TABLE r (key TEXT, t BIGINT, n BIGINT)")
-columns = list(zip(*request["rows"])) or [[], [], []]
-db.execute("INSERT INTO r SELECT unnest(?::TEXT[]), unnest(?::BIGINT[]), unnest(?::BIGINT[])", [list(c) for c in columns])
-def windows(of, low, high):
+load("r", "key TEXT, t BIGINT, n BIGINT, wb BIGINT", request["rows"])
+def windows(of, table, time):
     slide, size = of["slide"], of["size"]
+    first = lambda step: f"({time} - ({time} % {step} + {step}) % {step})"
     if of["cumulates"]:
-        return [(s, s + k * slide) for s in range(low // size * size - size, high + size, size) for k in range(1, size // slide + 1)]
-    return [(s, s + size) for s in range((low - size) // slide * slide - slide, high + slide, slide)]
-def load(of, table, time):
-    low, high = db.execute(f"SELECT coalesce(min({time}), 0), coalesce(max({time}), 0) FROM {table}").fetchone()
-    all = windows(of, low, high)
-    db.execute("CREATE OR REPLACE TABLE w (s BIGINT, e BIGINT)")
-    db.execute("INSERT INTO w SELECT unnest(?::BIGINT[]), unnest(?::BIGINT[])", [[s for s, e in all], [e for s, e in all]])
-load(request["lower"], "r", "t")
+        ends = f"range({first(size)} + {slide}, {first(size)} + {size} + 1, {slide})"
+        return f"(SELECT * FROM (SELECT *, {first(size)} AS s, unnest({ends}) AS e FROM {table}) WHERE e > {time})"
+    starts = f"range({first(slide)} - {slide} * {size // slide + 1}, {first(slide)} + 1, {slide})"
+    return f"(SELECT *, s + {size} AS e FROM (SELECT *, unnest({starts}) AS s FROM {table}) WHERE s + {size} > {time})"
 at = {"window_start": "s", "window_end": "e", "window_time": "e - 1"}[request["time"]]
-db.execute(f"""CREATE OR REPLACE TABLE low AS SELECT key, {at} AS a, count(*) AS n, sum(n) AS total FROM r JOIN w ON t >= s AND t < e
-    WHERE n >= {request["from"]} GROUP BY key, s, e HAVING count(*) >= {request["least"]}""")
+db.execute(f"""CREATE OR REPLACE TABLE low AS SELECT key, {at} AS a, count(*) AS n, sum(n) AS total FROM {windows(request["lower"], "r", "t")}
+    WHERE e > wb AND n >= {request["from"]} GROUP BY key, s, e HAVING count(*) >= {request["least"]}""")
 key = "key" if request["keyed"] else "NULL::TEXT"
 sums = "count(*), sum(n)::BIGINT, sum(total)::BIGINT"
 if request["upper"]:
-    load(request["upper"], "low", "a")
-    found = db.execute(f"SELECT s, e, {key} AS k, {sums} FROM low JOIN w ON a >= s AND a < e GROUP BY s, e, k ORDER BY e, k").fetchall()
+    found = db.execute(f"SELECT s, e, {key} AS k, {sums} FROM {windows(request['upper'], 'low', 'a')} GROUP BY s, e, k ORDER BY e, k NULLS FIRST").fetchall()
 else:
     found = db.execute(f"""WITH k AS (SELECT *, {key} AS k FROM low),
         m AS (SELECT *, a - lag(a) OVER (PARTITION BY k ORDER BY a) AS gap FROM k),
         g AS (SELECT *, sum(CASE WHEN gap IS NULL OR gap >= {request["gap"]} THEN 1 ELSE 0 END) OVER (PARTITION BY k ORDER BY a RANGE UNBOUNDED PRECEDING) AS number FROM m)
-        SELECT min(a) AS s, max(a) + {request["gap"]} AS e, k, {sums} FROM g GROUP BY k, number ORDER BY e, k""").fetchall()
+        SELECT min(a) AS s, max(a) + {request["gap"]} AS e, k, {sums} FROM g GROUP BY k, number ORDER BY e, k NULLS FIRST""").fetchall()
 "#;
 
 struct Case {
-    rows: Vec<(String, i64, i64)>,
+    delay_us: i64,
+    rows: Vec<Reading>,
     queries: Vec<Query>,
 }
 
 impl Case {
-    /// Rows that are out of order and never late.
-    fn random(seed: u64) -> Self {
+    fn random(seed: u64, rows: std::ops::Range<i64>, queries: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut now_us = BASE_US;
-        let mut rows = Vec::new();
-        for _ in 0..random.random_range(50..200) {
-            now_us += match random.random_range(0..30) {
-                0 => random.random_range(0..15_000_000),
-                _ => random.random_range(0..300_000),
-            };
-            let key = format!("k{}", random.random_range(0..3));
-            rows.push((key, now_us - random.random_range(0..1_000_000), random.random_range(0..9)));
-        }
-        Self { rows, queries: (0..4).map(|_| Query::random(&mut random)).collect() }
+        let stream = Likeness::random(&mut random, rows);
+        let rows = stream.readings(&mut random);
+        let queries = (0..queries).map(|_| Query::random(&mut random)).collect();
+        Self { delay_us: stream.delay_us, rows, queries }
     }
 
-    async fn run(&self, partitions: u32, batch: usize) -> Vec<Vec<Value>> {
-        let mut sql = format!(
-            "CREATE STREAM readings (key TEXT, ts TIMESTAMP NOT NULL, n BIGINT, WATERMARK FOR ts AS ts - INTERVAL '1 second')
-             PARTITION BY (key) WITH (partitions = {partitions}, idle_timeout = 'none');"
-        );
+    /// Each query in two of its forms.
+    fn sql(&self, partitions: u32) -> String {
+        let mut sql = create("readings", self.delay_us, "", partitions);
+        let queries = self.queries.len();
         for (n, query) in self.queries.iter().enumerate() {
             sql += &query.sql(&format!("out{n}"), n % 3);
-            sql += &query.sql(&format!("again{n}"), (n + 1) % 3);
+            sql += &query.sql(&format!("out{}", queries + n), (n + 1) % 3);
         }
-        let mut pipeline = Pipeline::new(&sql).checkpoint_rows(20).unsynced();
-        let schema = pipeline.start().await.log.stream("readings").unwrap().schema().clone();
-        for rows in self.rows.chunks(batch) {
-            let columns: Vec<ArrayRef> = vec![
-                Arc::new(StringArray::from_iter_values(rows.iter().map(|(key, ..)| key))),
-                Arc::new(
-                    TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.1)).with_timezone("UTC"),
-                ),
-                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2))),
-            ];
-            pipeline
-                .append_batch("readings", RecordBatch::try_new(Arc::clone(&schema), columns).unwrap())
-                .await
-                .unwrap();
+        sql
+    }
+
+    /// What comes of the queries, the rows in these pieces; and the rows of each partition.
+    async fn run(&self, partitions: u32, pieces: &[&[Reading]]) -> (Vec<Vec<Value>>, Vec<Vec<Reading>>) {
+        let mut pipeline = Pipeline::new(&self.sql(partitions)).checkpoint_rows(20).unsynced();
+        for rows in pieces {
+            pipeline.append_batch("readings", batch(rows)).await.unwrap();
             pipeline.settle().await;
         }
         pipeline.finish_queries().await.unwrap();
         let log = pipeline.start().await.log.clone();
-        let rows =
-            |name: String| -> Vec<Value> { read(&log, &log.stream(&name).unwrap()).iter().flat_map(cells).collect() };
+        let rows = |n: usize| -> Vec<Value> {
+            read(&log, &log.stream(&format!("out{n}")).unwrap()).iter().flat_map(cells).collect()
+        };
         let outputs = (0..self.queries.len()).map(|n| {
-            let (one, other) = (rows(format!("out{n}")), rows(format!("again{n}")));
+            let (one, other) = (rows(n), rows(self.queries.len() + n));
             assert_eq!(one, other, "the same in another form: {:?}", self.queries[n]);
             one
         });
-        outputs.collect()
+        (outputs.collect(), stored(&log, "readings"))
+    }
+
+    fn requested(&self, partitions: &[Vec<Reading>]) -> Vec<Value> {
+        let mut rows = Vec::new();
+        for partition in partitions {
+            let mut watermark_us = i64::MIN;
+            for row in partition {
+                rows.push(json!([row.key, row.time_us, row.count, watermark_us]));
+                watermark_us = watermark_us.max(row.time_us - self.delay_us);
+            }
+        }
+        rows
     }
 }
 
@@ -225,15 +219,15 @@ impl Case {
 async fn windows_over_windows_agree_with_duckdb_whatever_the_batches_and_partitions() {
     let (mut requests, mut checks) = (Vec::new(), Vec::new());
     for seed in seeds(CASES) {
-        let case = Case::random(seed);
+        let case = Case::random(seed, 50..200, 4);
         for partitions in [1, 3] {
-            let whole = case.run(partitions, usize::MAX).await;
-            let batch = [60, 11, 31, 23][(seed as usize + partitions as usize) % 4];
-            let split = case.run(partitions, batch).await;
-            assert_eq!(split, whole, "seed {seed}, {partitions} partitions, batches of {batch}");
+            let (whole, rows) = case.run(partitions, &[&case.rows]).await;
+            let (split, _) = case.run(partitions, &pieces(seed + u64::from(partitions), &case.rows)).await;
+            let place = format!("seed {seed}, {partitions} partitions");
+            assert_eq!(split, whole, "{place}");
             for (query, found) in case.queries.iter().zip(whole) {
-                requests.push(query.request(&case.rows));
-                checks.push((format!("seed {seed}, {partitions} partitions, {query:?}"), found));
+                requests.push(query.request(&case.requested(&rows)));
+                checks.push((format!("{place}, {query:?}"), found));
             }
         }
     }
@@ -247,5 +241,16 @@ async fn windows_over_windows_agree_with_duckdb_whatever_the_batches_and_partiti
         assert_eq!(found.len(), expected.len(), "{place}");
         rows += found.len();
     }
-    assert!(std::env::var_os("THERMOCLINE_SEED").is_some() || rows > 300, "{rows} rows");
+    assert!(!all_seeds() || rows > 300, "{rows} rows");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_windows_over_windows_are_the_same_after_a_crash_at_any_write_or_sync() {
+    for seed in seeds(CRASHED_CASES) {
+        let case = Case::random(seed, 30..60, 2);
+        let sql = case.sql(1 + seed as u32 % 2 * 2);
+        let run = Run::new(&sql, 20, &[("readings", pieces(seed, &case.rows))]);
+        let outcome = |log: &Log| outputs(log, 2 * case.queries.len(), &["late.readings"]);
+        run.crash_everywhere(seed, every(37), &format!("seed {seed}\n{sql}"), &outcome).await;
+    }
 }

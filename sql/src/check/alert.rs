@@ -24,6 +24,7 @@ use crate::parse::normalized;
 use crate::pipeline::{AlertConditions, AlertDef, AlertRule, Emit};
 use crate::plan_error;
 use crate::shape::QueryShape;
+use crate::shape::undetermined;
 use crate::suggest;
 use crate::types::{is_text, sql_name};
 use crate::units;
@@ -234,6 +235,14 @@ impl Checker {
         });
         match planned {
             Ok(Some(expr)) => {
+                if let Some(function) = undetermined(&expr) {
+                    let message =
+                        format!("{function}() is not determined by the row: after a restart it would be another");
+                    let hint = "take the time of the row, such as window_end";
+                    let span = statement.span(clause.at);
+                    self.found.push(Diagnostic::error(codes::UNDETERMINED, span, message).hint(hint));
+                    return None;
+                }
                 let data_type = expr.get_type(&schema).unwrap_or(DataType::Null);
                 Some((expr, data_type))
             }

@@ -1,6 +1,7 @@
 //! Queries: views, `INSERT INTO … SELECT`, and the query of a sink.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -8,7 +9,7 @@ use datafusion::common::{Column, DataFusionError, TableReference};
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::SqlToRel;
-use sqlparser::ast::{Ident, Spanned, Statement as SqlStatement};
+use sqlparser::ast::{Expr, Ident, Spanned, Statement as SqlStatement, visit_expressions};
 use sqlparser::tokenizer::Span as At;
 
 use super::{Checker, NameKind, union};
@@ -430,6 +431,10 @@ pub(super) fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> 
             word(&["OVER", "QUALIFY"]).or_else(|| word(&["DISTINCT"]))
         }
         id if id == codes::SHAPE_UNION.id => word(&["UNION", "EXCEPT", "INTERSECT"]),
+        id if id == codes::SHAPE_OTHER.id => word(&["RECURSIVE", "ORDER"]),
+        id if id == codes::SHAPE_SUBQUERY.id => first_subquery(body),
+        id if id == codes::UNDETERMINED.id => word(&UNDETERMINED_WORDS),
+        id if id == codes::WINDOWS_MIXED.id => word(&["GROUP"]),
         id if id == codes::SHAPE_OUTER.id => word(&["LEFT", "RIGHT", "FULL"]),
         id if id == codes::SHAPE_GROUPING.id => word(&["ROLLUP", "CUBE", "GROUPING"]),
         id if id == codes::KEY_MISSING.id => {
@@ -450,6 +455,21 @@ pub(super) fn words_at_fault(code: Code, statement: &Statement, body: &Body) -> 
         .or_else(|| select.map(|_| select_list(body)))
         .filter(|at| *at != At::empty())
         .unwrap_or(body.at)
+}
+
+/// What asks a clock or chance.
+const UNDETERMINED_WORDS: [&str; 8] =
+    ["NOW", "CURRENT_TIMESTAMP", "CURRENT_DATE", "TODAY", "CURRENT_TIME", "RANDOM", "UUID", "INPUT_FILE_NAME"];
+
+/// The first query that stands in an expression.
+fn first_subquery(body: &Body) -> Option<At> {
+    let found = visit_expressions(&body.query, |expr| match expr {
+        Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => ControlFlow::Break(subquery.span()),
+        Expr::Subquery(subquery) => ControlFlow::Break(subquery.span()),
+        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => ControlFlow::Break(right.span()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.break_value()
 }
 
 /// The name of the `n`th window function of a query.

@@ -11,8 +11,10 @@ use datafusion::logical_expr::{
 
 use super::ordered::{check_row_by_row_output, keyed_window, mark, not_row_by_row};
 use super::over::{self, StreamTime};
+use super::refused::check_no_order_within;
 use super::{
-    GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, WindowFunction, WindowedShape,
+    CalendarExtent, GroupColumn, OrderedInput, OrderedOperator, OrderedShape, QueryShape, ShapeError, Window,
+    WindowFunction, WindowedShape,
 };
 use crate::nodes::{PlaceholderNode, WINDOW_COLUMNS, WindowNode};
 
@@ -36,6 +38,7 @@ impl QueryShape {
         event_time: &dyn Fn(&str) -> Option<usize>,
     ) -> Result<Self> {
         let analysis = Analysis { is_stream, event_time };
+        analysis.check_everywhere(plan)?;
         if let Some(join) = analysis.stream_join(plan)? {
             return Ok(join);
         }
@@ -175,9 +178,6 @@ impl Analysis<'_> {
             LogicalPlan::Window(_) => return Err(refused(plan)),
             _ => return Err(not_row_by_row("OVER")),
         }
-        for expr in plan.expressions() {
-            self.check_no_stream_subquery(&expr)?;
-        }
         plan.inputs().into_iter().try_for_each(|input| self.check_above(input, top))
     }
 
@@ -218,31 +218,7 @@ impl Analysis<'_> {
             LogicalPlan::Join(join) => self.check_join(join)?,
             other => return Err(refused(other)),
         }
-        for expr in plan.expressions() {
-            self.check_no_stream_subquery(&expr)?;
-        }
         plan.inputs().into_iter().try_for_each(|input| self.check_row_by_row(input))
-    }
-
-    pub(super) fn check_no_stream_subquery(&self, expr: &Expr) -> Result<()> {
-        let found = expr
-            .exists(|e| {
-                Ok(match e {
-                    Expr::ScalarSubquery(s) => self.reads_stream(&s.subquery),
-                    Expr::Exists(e) => self.reads_stream(&e.subquery.subquery),
-                    Expr::InSubquery(e) => self.reads_stream(&e.subquery.subquery),
-                    _ => false,
-                })
-            })
-            .expect("the visitor never fails");
-        if !found {
-            return Ok(());
-        }
-        Err(ShapeError {
-            code: "TC0304",
-            message: "a subquery over a stream inside an expression has no end".into(),
-            hint: "only reference tables can be read in such a subquery".into(),
-        })
     }
 
     pub(super) fn check_join(&self, join: &Join) -> Result<()> {
@@ -277,8 +253,10 @@ impl Analysis<'_> {
             if references_window(expr, aggregate.input.schema(), &columns) {
                 return Err(window_in_expression("an aggregate's argument"));
             }
+            check_no_order_within(expr)?;
         }
         let window = find_window(&aggregate.input).expect("a windowed aggregate has a window below");
+        check_windows_apart(&window.window, &group)?;
         let output = with_placeholder(plan, aggregate_plan).map_err(|e| internal(&e))?;
         check_output(&output)?;
         let time_column = self.time_column(&stream);
@@ -433,6 +411,23 @@ pub(super) fn group_columns(aggregate: &Aggregate, columns: &WindowColumns) -> R
         return Err(never_closes());
     }
     Ok(group)
+}
+
+/// Checks that the grouping columns tell windows apart: `CUMULATE` has several of one start.
+fn check_windows_apart(window: &WindowFunction, group: &[GroupColumn]) -> Result<()> {
+    let cumulates = match window {
+        WindowFunction::Aligned(Window::Cumulate { .. }) => true,
+        WindowFunction::Aligned(Window::Calendar(window)) => matches!(window.extent, CalendarExtent::Cumulated(_)),
+        _ => false,
+    };
+    if !cumulates || group.iter().any(|column| matches!(column, GroupColumn::WindowEnd | GroupColumn::WindowTime)) {
+        return Ok(());
+    }
+    Err(ShapeError {
+        code: "TC0319",
+        message: "CUMULATE has several windows of one window_start, and this would be one group of them all".into(),
+        hint: "add window_end to GROUP BY".into(),
+    })
 }
 
 /// The plan with its window function replaced by window columns of a value that the engine can use, the same in all:

@@ -49,9 +49,6 @@ impl Analysis<'_> {
         if match_conditions(plan) > usize::from(condition.match_condition.is_some()) {
             return Err(not_two_streams());
         }
-        for expr in &condition.residual {
-            self.check_no_stream_subquery(expr)?;
-        }
         cut(plan, &found, [&left, &right], condition).map(Some)
     }
 
@@ -83,9 +80,6 @@ impl Analysis<'_> {
                 let hint = "INSERT its rows into a stream and aggregate that over a TUMBLE window";
                 return Err(ShapeError { code: "TC0317", message: message.into(), hint: hint.into() });
             }
-        }
-        for expr in plan.expressions() {
-            self.check_no_stream_subquery(&expr)?;
         }
         let below = plan.inputs().into_iter().find(|input| self.reads_stream(input));
         self.find_stream_join(below.expect("the join is below"))

@@ -53,7 +53,6 @@ const UNREACHABLE: &[&str] = &[
     "TC0210", // found by the server
     "TC0315", // found by the server
     "TC0398", // found by the server
-    "TC0314", // an operation that DataFusion may add one day
     "TC0399", // a defect
     "TC0901", // not given any more
     "TC0902", // not given any more

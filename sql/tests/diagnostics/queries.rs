@@ -257,3 +257,29 @@ fn null_comparison() {
       = help: write IS NULL or IS NOT NULL
     "#);
 }
+
+#[test]
+fn aggregate_of_an_aggregate() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end, max(1 + count(*)) AS m FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT window_end, max((SELECT count(*) FROM devices)) AS m FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+INSERT INTO metrics SELECT device_id, window_end, sum(count(*)) OVER (PARTITION BY device_id) AS m FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY device_id, window_start, window_end;"), @r#"
+    error[TC0601]: an aggregate of an aggregate
+     --> p.sql:1:48
+      |
+    1 | INSERT INTO metrics SELECT window_end, max(1 + count(*)) AS m FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                ^^^^^
+      = help: take one in a subquery: SELECT max(n) FROM (SELECT count(*) AS n … GROUP BY …) …
+    "#);
+}
+
+#[test]
+fn order_within_an_aggregate() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_end, first_value(temperature ORDER BY pressure) AS f FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;"), @r#"
+    error[TC0314]: ORDER BY inside first_value() over a stream
+     --> p.sql:1:64
+      |
+    1 | INSERT INTO metrics SELECT window_end, first_value(temperature ORDER BY pressure) AS f FROM TUMBLE(readings, ts, INTERVAL '1 minute') GROUP BY window_start, window_end;
+      |                                                                ^^^^^
+      = help: first(value, time) and last(value, time) go by a time
+    "#);
+}

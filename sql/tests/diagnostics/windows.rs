@@ -240,3 +240,24 @@ INSERT INTO metrics SELECT window_end FROM TUMBLE(v, ts, INTERVAL '1 minute') GR
       = help: give it another name in the subquery or view: window_start AS …
     "#);
 }
+
+#[test]
+fn windows_that_begin_together() {
+    insta::assert_snapshot!(found(r"INSERT INTO metrics SELECT window_start, count(*) AS n FROM CUMULATE(readings, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start;
+INSERT INTO metrics SELECT window_start, count(*) AS n FROM CUMULATE(readings, ts, INTERVAL '1 hour', INTERVAL '1 day' TIME ZONE 'UTC') GROUP BY window_start;
+INSERT INTO metrics SELECT window_start, count(*) AS n FROM HOP(readings, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start;"), @r#"
+    error[TC0319]: CUMULATE has several windows of one window_start, and this would be one group of them all
+     --> p.sql:1:124
+      |
+    1 | INSERT INTO metrics SELECT window_start, count(*) AS n FROM CUMULATE(readings, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start;
+      |                                                                                                                            ^^^^^
+      = help: add window_end to GROUP BY
+
+    error[TC0319]: CUMULATE has several windows of one window_start, and this would be one group of them all
+     --> p.sql:2:137
+      |
+    2 | INSERT INTO metrics SELECT window_start, count(*) AS n FROM CUMULATE(readings, ts, INTERVAL '1 hour', INTERVAL '1 day' TIME ZONE 'UTC') GROUP BY window_start;
+      |                                                                                                                                         ^^^^^
+      = help: add window_end to GROUP BY
+    "#);
+}
