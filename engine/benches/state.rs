@@ -5,8 +5,8 @@
 //!
 //! - *raw*: the same keys and figures in a hash map, for comparison;
 //! - *fill*: the query over one stored row a key; the anonymous memory before and after it;
-//! - *snapshot*: the same, then small commits at a fixed rate, in which both partitions take a snapshot; how long each commit
-//!   waited until the query had it behind it, from the time it was due;
+//! - *snapshot*: the same with snapshots on the way, then small commits at a fixed rate, in which both partitions take one more of
+//!   what has changed since; how long each commit waited until the query had it behind it, from the time it was due;
 //! - *recover*: log and query are opened again after that, as after a crash.
 //!
 //! `cargo bench -p thermocline-engine --bench state -- [--keys 10000000] [--rate 50000] [--seconds 30] [--dir DIR] [--keep]`
@@ -37,6 +37,8 @@ const STREAM: &str = "CREATE STREAM readings (
     key TEXT NOT NULL, ts TIMESTAMP NOT NULL, value DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '2 seconds'
 ) PARTITION BY (key) WITH (partitions = 2);";
 const PARTITIONS: u64 = 2;
+/// Of each partition, the last of them under the eyes of *snapshot*.
+const CHECKPOINTS: u64 = 5;
 
 /// Rows that are appended at once while the log is filled.
 const APPEND_ROWS: u64 = 65_536;
@@ -171,8 +173,8 @@ async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64) -> Value {
     let seconds: u64 = arguments.get("seconds", 30);
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let stream = create_stream(&log, &checked(STREAM), "readings").await;
-    // A third of the time before the first snapshot is due, in either partition.
-    let checkpoint_rows = (keys + rate * seconds / 3) / PARTITIONS;
+    // The last one is due after a third of the time, in either partition; by default about a million rows are between two.
+    let checkpoint_rows = (keys + rate * seconds / 3) / PARTITIONS / CHECKPOINTS;
     let (engine, _) = filled(&log, "snapshot", keys, checkpoint_rows).await;
     let files = Files::watch(&log);
     let commit_rows = (u128::from(rate) * EVERY.as_millis() / 1000) as u64;

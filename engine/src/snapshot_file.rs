@@ -25,6 +25,9 @@ pub(crate) type Mismatch = (String, String);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Format {
     pub(crate) magic: &'static [u8; MAGIC_BYTES],
+    /// The oldest version that is read.
+    pub(crate) oldest: u16,
+    /// The one that is written.
     pub(crate) version: u16,
 }
 
@@ -49,8 +52,9 @@ impl Format {
             return Err(("a snapshot file".into(), format!("{} bytes without its magic", bytes.len())));
         }
         let version = u16::from_le_bytes([bytes[6], bytes[7]]);
-        if version != self.version {
-            return Err((format!("format version {}", self.version), format!("version {version}")));
+        if !(self.oldest..=self.version).contains(&version) {
+            let from = if self.oldest < self.version { format!("{} to ", self.oldest) } else { String::new() };
+            return Err((format!("format version {from}{}", self.version), format!("version {version}")));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM_BYTES);
         let stored = u32::from_le_bytes(checksum.try_into().expect("split off with its size"));
@@ -69,9 +73,18 @@ impl Format {
 
 /// Appends a table to a body; returns its length there.
 pub(crate) fn append_table(table: &RecordBatch, body: &mut Vec<u8>) -> Result<usize, ArrowError> {
+    append_batches(std::slice::from_ref(table), &table.schema(), body)
+}
+
+/// The same of a table in parts.
+pub(crate) fn append_batches(
+    parts: &[RecordBatch],
+    schema: &SchemaRef,
+    body: &mut Vec<u8>,
+) -> Result<usize, ArrowError> {
     let before = body.len();
-    let mut writer = StreamWriter::try_new(&mut *body, &table.schema())?;
-    writer.write(table)?;
+    let mut writer = StreamWriter::try_new(&mut *body, schema)?;
+    parts.iter().try_for_each(|part| writer.write(part))?;
     writer.finish()?;
     drop(writer);
     Ok(body.len() - before)
@@ -79,36 +92,40 @@ pub(crate) fn append_table(table: &RecordBatch, body: &mut Vec<u8>) -> Result<us
 
 /// Takes the next table, of `bytes`, off a body; `None` when it has other types than `schema`.
 pub(crate) fn take_table(body: &mut &[u8], bytes: usize, schema: &SchemaRef) -> Result<Option<RecordBatch>, Mismatch> {
-    let batch = take_batch(body, bytes)?;
+    let batch = open_table(body, bytes)?.next().transpose().map_err(broken)?;
+    let batch = batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))?;
     match types(&batch.schema()) == types(schema) {
         true => under(schema, batch.num_rows(), batch.columns().to_vec()).map(Some),
         false => Ok(None),
     }
 }
 
-/// The same of a table whose columns are known by their names, and that may have others; `None` when one is missing or has
-/// another type.
+/// The parts of the next table, whose columns are known by their names, and that may have others; `None` when one is missing
+/// or has another type.
 pub(crate) fn take_columns(
     body: &mut &[u8],
     bytes: usize,
     schema: &SchemaRef,
-) -> Result<Option<RecordBatch>, Mismatch> {
-    let batch = take_batch(body, bytes)?;
-    let columns = schema.fields().iter().map(|field| {
-        let column = batch.column_by_name(field.name());
-        column.filter(|column| column.data_type() == field.data_type()).cloned()
-    });
-    columns.collect::<Option<Vec<_>>>().map(|columns| under(schema, batch.num_rows(), columns)).transpose()
+) -> Result<Option<Vec<RecordBatch>>, Mismatch> {
+    let mut parts = Vec::new();
+    for batch in open_table(body, bytes)? {
+        let batch = batch.map_err(broken)?;
+        let columns = schema.fields().iter().map(|field| {
+            let column = batch.column_by_name(field.name());
+            column.filter(|column| column.data_type() == field.data_type()).cloned()
+        });
+        let Some(columns) = columns.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        parts.push(under(schema, batch.num_rows(), columns)?);
+    }
+    Ok(Some(parts))
 }
 
-fn take_batch(body: &mut &[u8], bytes: usize) -> Result<RecordBatch, Mismatch> {
+fn open_table<'a>(body: &mut &'a [u8], bytes: usize) -> Result<StreamReader<&'a [u8]>, Mismatch> {
     let Some((stream, rest)) = body.split_at_checked(bytes) else {
         return Err((format!("a table of {bytes} bytes"), format!("{} bytes left", body.len())));
     };
     *body = rest;
-    let mut reader = StreamReader::try_new(stream, None).map_err(broken)?;
-    let batch = reader.next().transpose().map_err(broken)?;
-    batch.ok_or_else(|| ("an arrow stream of one batch".to_owned(), "an empty one".to_owned()))
+    StreamReader::try_new(stream, None).map_err(broken)
 }
 
 /// A table without columns may have rows: a state without keys and functions has one.
@@ -119,7 +136,7 @@ fn under(schema: &SchemaRef, rows: usize, columns: Vec<ArrayRef>) -> Result<Reco
 
 /// A table that is not what it should be.
 pub(crate) fn broken(error: ArrowError) -> Mismatch {
-    ("an arrow stream of one batch".to_owned(), error.to_string())
+    ("an arrow stream".to_owned(), error.to_string())
 }
 
 fn types(schema: &Schema) -> Vec<&arrow::datatypes::DataType> {

@@ -1,6 +1,6 @@
 //! Opens a pipeline's queries while the engine starts: their streams, where their rows go, and which of them share panes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -313,9 +313,11 @@ impl Opened {
 /// Removes the snapshots that no query goes on from: of queries that were grouped in another way. One that stays because of
 /// an error is only space.
 pub(super) fn remove_forgotten_snapshots(log: &Log) {
-    let referred: Vec<_> = log.values("query/").into_iter().filter(|(name, _)| name.contains("/snapshot")).collect();
+    let values = log.values("query/").into_iter().filter(|(name, _)| name.contains("/snapshot"));
+    let values: Vec<String> = values.map(|(_, value)| String::from_utf8_lossy(&value).into_owned()).collect();
+    let referred: HashSet<&str> = values.iter().flat_map(|files| files.lines()).collect();
     for file in log.state_files().unwrap_or_default() {
-        if file.ends_with(".snapshot") && !referred.iter().any(|(_, value)| value.as_slice() == file.as_bytes()) {
+        if file.ends_with(".snapshot") && !referred.contains(file.as_str()) {
             let _ = log.remove_state_file(&file);
         }
     }

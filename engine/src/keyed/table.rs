@@ -138,6 +138,15 @@ impl KeyTable {
         numbers.find(hasher.hash_one(key), |number| bytes_at(arena, places[*number as usize]) == key).copied()
     }
 
+    /// Whether the key of each row is here; `rows` counts where there are no columns.
+    pub(crate) fn are_known(&self, rows: usize, columns: &[ArrayRef]) -> Result<Vec<bool>> {
+        if self.types.is_empty() {
+            return Ok(vec![self.len() > 0; rows]);
+        }
+        let encoded = self.converter.convert_columns(columns)?;
+        Ok(encoded.iter().map(|key| self.find(key.as_ref()).is_some()).collect())
+    }
+
     fn number(&mut self, key: &[u8]) -> u32 {
         if let Some(number) = self.find(key) {
             return number;

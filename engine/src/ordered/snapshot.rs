@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::snapshot_file::{Format, Mismatch, append_table, broken, take_table};
 use crate::watermark::NO_WATERMARK;
 
-const FORMAT: Format = Format { magic: b"TCORDR", version: 1 };
+const FORMAT: Format = Format { magic: b"TCORDR", oldest: 1, version: 1 };
 
 /// Where a partition stood.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use thermocline_log::Log;
 use crate::error::{Error, Result};
 use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
 
-const FORMAT: Format = Format { magic: b"TCPKEY", version: 1 };
+const FORMAT: Format = Format { magic: b"TCPKEY", oldest: 1, version: 1 };
 
 /// The state of a partition.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Continuous queries at run time: each reads its stream from a durable position, and commits what it emits together
 //! with how far it has read.
 
+mod chain;
 mod committing;
 mod emit;
 mod failed;
@@ -228,10 +229,12 @@ fn file_name(query: &str) -> String {
     query.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '+' }).collect()
 }
 
-/// Removes the snapshots whose names begin with `prefix` and sort before that of the committed one.
-fn remove_older_snapshots(log: &Log, prefix: &str, committed: &str) {
+/// Removes the snapshots whose names begin with `prefix`, and end with an offset before that of the last committed one, but
+/// for those that are committed: `committed` are the files that recovery would read now, oldest first.
+fn remove_older_snapshots(log: &Log, prefix: &str, committed: &[String]) {
+    let Some(newest) = committed.last().and_then(|name| name.rsplit('-').next()) else { return };
     for name in log.state_files().unwrap_or_default() {
-        if name.starts_with(prefix) && name.as_str() < committed {
+        if name.strip_prefix(prefix).is_some_and(|offset| offset < newest) && !committed.contains(&name) {
             // A file that stays, for a backup or because of an error, is only space; the next snapshot tries again.
             let _ = log.remove_state_file(&name);
         }

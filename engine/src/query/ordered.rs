@@ -530,7 +530,7 @@ impl OrderedQuery {
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &earlier);
+            remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &[earlier]);
         }
         ledger.store_snapshot(0, &file, &mut self.commit);
         ledger.forget_absences(&self.log, &mut self.commit);

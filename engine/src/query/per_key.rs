@@ -339,7 +339,7 @@ impl PerKeyQuery {
             && earlier != file
         {
             // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            remove_older_snapshots(&self.log, &prefix, &earlier);
+            remove_older_snapshots(&self.log, &prefix, &[earlier]);
         }
         self.ledger.store_snapshot(partition, &file, &mut self.commit);
         self.ledger.forget_finishes(&self.log, partition, state.next_offset, &mut self.commit)?;

@@ -6,7 +6,7 @@
 //! | cursor `query/<name>` | per partition, the first offset that recovery needs |
 //! | `query/<name>/text` | the query the state belongs to |
 //! | `query/<name>/progress` | what was emitted: up to which window, up to which offsets |
-//! | `query/<name>/snapshot/<partition>` | name of the snapshot file |
+//! | `query/<name>/snapshot/<partition>` | name of the snapshot file; of a windowed query several, a line each: all but the first hold what changed since the one before |
 //! | `query/<name>/absence/<number>` | what a query that watches for silence decided, with the clock or a table |
 //! | `query/<name>/decision/<partition>/<offset>` | the watermark that was decided before the row of that offset |
 //! | `query/<name>/finish/<partition>/<offset>` | before the row of that offset every key's windows were closed |
@@ -122,6 +122,20 @@ impl Ledger {
     /// Name of the partition's snapshot file.
     pub(crate) fn snapshot(&self, log: &Log, partition: u32) -> Option<String> {
         log.value(&self.name(&format!("snapshot/{partition}"))).map(|v| String::from_utf8_lossy(&v).into_owned())
+    }
+
+    /// Names of the files that hold the partition's state together, oldest first.
+    pub(crate) fn snapshot_files(&self, log: &Log, partition: u32) -> Vec<String> {
+        self.snapshot(log, partition).map(|names| names.lines().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn store_snapshot_files<'a>(
+        &self,
+        partition: u32,
+        files: impl Iterator<Item = &'a str>,
+        commit: &mut Commit,
+    ) {
+        self.store_snapshot(partition, &files.collect::<Vec<_>>().join("\n"), commit);
     }
 
     pub(crate) fn store_snapshot(&self, partition: u32, file: &str, commit: &mut Commit) {

@@ -18,12 +18,13 @@ use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{Early, Emit, EventTime, WindowedShape};
 use tokio::sync::watch;
 
+use super::chain::{NotStored, stored_chains};
 use super::committing::{Committing, Measures};
 use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
-use super::progress::{Ledger, Progress};
+use super::progress::Progress;
 use super::side_by_side::{Partitions, side_by_side};
-use super::snapshots::{Snapshot, Snapshots};
+use super::snapshots::{Snapshots, Written};
 use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -33,7 +34,7 @@ use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
     Closed, Due, GivenKeys, Openness, Part, PartitionState, PartitionWindows, Position, Previews, WindowAggregate,
-    WindowOperator, read_snapshot, write_snapshot,
+    WindowOperator,
 };
 
 /// Keys of all partitions from which on a window is made side by side: of fewer, waking another thread takes longer.
@@ -72,6 +73,7 @@ pub(crate) struct WindowedQuery {
     inlet: Option<Inlet>,
     partitions: Partitions<PartitionTask>,
     idle: Vec<Idle>,
+    aggregate: Arc<WindowAggregate>,
     operator: WindowOperator,
     early: Early,
     /// When results were last emitted early, by the engine's clock.
@@ -106,15 +108,16 @@ impl WindowedQuery {
             is_new_text |= member.ledger().claim(log, &member.sql, &mut commit);
         }
         let name = shared_name(&members);
-        let states = if is_new_text { None } else { stored_states(&name, &ledger, log, &stream, &aggregate)? };
-        let is_changed = states.is_none();
+        let stored = if is_new_text { None } else { stored_chains(&name, &ledger, log, &stream, &aggregate)? };
+        let is_changed = stored.is_none();
         if is_changed {
             tracing::info!(
                 query = name,
                 "query begins anew: it goes on where it was, from all rows that are still held"
             );
         }
-        let mut states = states.unwrap_or_default().into_iter();
+        let nothing = || (0..stream.partitions()).map(|_| Default::default()).collect();
+        let (chains, states): (Vec<_>, Vec<_>) = stored.unwrap_or_else(nothing).into_iter().unzip();
         let progress = ledger.progress(log)?;
         let start = Position { closed_us: NO_WATERMARK, settled_us: NO_WATERMARK };
         let mut position = progress.as_ref().map_or(start, Progress::position);
@@ -132,31 +135,30 @@ impl WindowedQuery {
             partitions: Vec::new(),
             idle: vec![Idle { since: now }; stream.partitions() as usize],
             operator: WindowOperator::new(Arc::clone(&aggregate), openness, position),
+            aggregate,
             early: settings.emit.early,
             emitted_early: now,
             commit,
             committing: Committing::default(),
             committed_us: NO_WATERMARK,
-            snapshots: Snapshots::default(),
+            snapshots: Snapshots::after(chains),
             clock,
             idle_timeout: event_time.idle_timeout,
             stream,
             late,
             tables: Arc::clone(&tables),
         };
-        for partition in 0..query.stream.partitions() {
+        for (partition, states) in (0..).zip(states) {
             for ledger in query.members.iter().map(Member::ledger) {
                 match is_changed {
                     true => ledger.start_anew(log, &query.stream, partition, &mut query.commit),
                     false => ledger.register(log, &query.stream, partition, &mut query.commit),
                 };
             }
-            let aggregate = Arc::clone(&aggregate);
+            let aggregate = Arc::clone(&query.aggregate);
             let mut windows =
                 PartitionWindows::new(aggregate, openness, event_time.delay_us, settings.checkpoint_rows)?;
-            if let Some(state) = states.next().flatten() {
-                windows.restore(state)?;
-            }
+            windows.restore(states)?;
             let decisions = ledger.decisions(log, partition)?;
             let stage = Stage::over_stream(&keys.plan, &shape.stream, Arc::clone(&tables)).await?;
             let input = Input { stage, keys: Arc::clone(&keys), time_column: event_time.column };
@@ -216,6 +218,10 @@ impl WindowedQuery {
         for (partition, until) in self.partitions.iter_mut().flatten().zip(&progress.next_offsets) {
             while partition.next_offset() < *until {
                 let step = partition.step(Some(*until)).await?;
+                if step.checkpoint.is_some() {
+                    // It is stored at the first checkpoint after the replay.
+                    partition.windows.not_stored();
+                }
                 if step.rows == 0 {
                     break;
                 }
@@ -265,34 +271,44 @@ impl WindowedQuery {
         Ok(rows)
     }
 
-    /// Writes a snapshot in the background, unless the partition's last one is still on its way.
+    /// Writes a snapshot in the background.
     fn begin_snapshot(&mut self, partition: u32, state: PartitionState) {
-        if self.snapshots.is_writing(partition) {
-            return;
-        }
         let next_offset = state.next_offset;
-        let file = format!("{}-{partition}-{next_offset:020}.snapshot", file_name(&self.name));
-        let (log, name) = (self.log.clone(), file.clone());
-        let write = move || write_snapshot(&log, &name, &state);
-        self.snapshots.begin(Snapshot { partition, file, next_offset }, write);
+        let name = format!("{}{next_offset:020}.snapshot", self.snapshot_prefix(partition));
+        let (log, aggregate) = (self.log.clone(), Arc::clone(&self.aggregate));
+        self.snapshots.begin(partition, next_offset, move |chain| chain.extended(&log, name, state, &aggregate));
+    }
+
+    /// What the names of a partition's snapshots begin with.
+    fn snapshot_prefix(&self, partition: u32) -> String {
+        format!("{}-{partition}-", file_name(&self.name))
     }
 
     /// Refers to snapshots that were written, from the next commit on.
-    fn keep_snapshots(&mut self, written: Vec<(Snapshot, Result<()>)>) -> Result<()> {
-        for (Snapshot { partition, file, next_offset }, result) in written {
-            if let Err(error) = result {
-                // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
-                tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
-                continue;
+    fn keep_snapshots(&mut self, written: Vec<Written>) -> Result<()> {
+        for Written { partition, next_offset, stored } in written {
+            let task = self.partitions[partition as usize].as_mut().expect("partitions are back after each step");
+            match stored {
+                Ok(()) => task.windows.stored(next_offset),
+                // Those before still stand, and the rows since stay in the log: recovery only reads more of them.
+                Err(NotStored::File(error)) => {
+                    task.windows.not_stored();
+                    tracing::warn!(query = self.name, %error, "snapshot not written; the next one will be tried");
+                    continue;
+                }
+                Err(NotStored::Chain(error)) => {
+                    task.windows.not_stored();
+                    task.windows.store_all();
+                    tracing::warn!(query = self.name, %error, "snapshot cannot be read; the next one is a whole one");
+                    continue;
+                }
             }
-            if let Some(earlier) = self.members[0].ledger().snapshot(&self.log, partition)
-                && earlier != file
-            {
-                // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-                super::remove_older_snapshots(&self.log, &format!("{}-{partition}-", file_name(&self.name)), &earlier);
-            }
+            // A file that is not needed any more stays until the chain without it is committed: those go now that an earlier
+            // one has made needless.
+            let committed = self.members[0].ledger().snapshot_files(&self.log, partition);
+            super::remove_older_snapshots(&self.log, &self.snapshot_prefix(partition), &committed);
             for ledger in self.members.iter().map(Member::ledger) {
-                ledger.store_snapshot(partition, &file, &mut self.commit);
+                ledger.store_snapshot_files(partition, self.snapshots.chain(partition).names(), &mut self.commit);
                 ledger.forget_decisions(&self.log, partition, next_offset, &mut self.commit)?;
                 self.commit.move_cursor(&ledger.cursor(), self.stream.id(), partition, next_offset);
             }
@@ -563,32 +579,4 @@ fn shared_name(members: &[Member]) -> String {
             format!("shared.{:016x}.{}", names.finish(), members[0].name)
         }
     }
-}
-
-/// The snapshots of all partitions, as far as there are any; `None` when one holds other types than the query's columns
-/// have now, or cannot be read: it only saves reading the rows again that it was made of. Where some of those are gone, a
-/// snapshot that cannot be read is an error: windows of what is left would be wrong.
-fn stored_states(
-    query: &str,
-    ledger: &Ledger,
-    log: &Log,
-    stream: &Stream,
-    aggregate: &WindowAggregate,
-) -> Result<Option<Vec<Option<PartitionState>>>> {
-    let mut states = Vec::new();
-    for partition in 0..stream.partitions() {
-        states.push(match ledger.snapshot(log, partition) {
-            None => None,
-            Some(file) => match read_snapshot(log, &file, aggregate) {
-                Ok(None) => return Ok(None),
-                Ok(state) => state,
-                Err(error @ (Error::State { .. } | Error::Log(_))) if super::holds_every_row(log, stream) => {
-                    tracing::warn!(query, partition, file, %error, "snapshot cannot be read: its rows are read again");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error),
-            },
-        });
-    }
-    Ok(Some(states))
 }

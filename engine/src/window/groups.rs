@@ -95,6 +95,18 @@ impl Groups {
         dense.map(|(key, slot)| (key as u32, *slot)).chain(sparse.into_iter().flatten().copied())
     }
 
+    /// Keys and slots of the groups whose slot is wanted, in no particular order.
+    pub(super) fn of_slots(&self, is_wanted: impl Fn(u32) -> bool) -> (Vec<u32>, Vec<u32>) {
+        // A checkpoint looks at every group of a pane: without a call for each.
+        match &self.slots {
+            Slots::Dense(slots) => {
+                let slots = (0..).zip(slots.iter().copied());
+                slots.filter(|(_, slot)| *slot != NONE && is_wanted(*slot)).unzip()
+            }
+            Slots::Sparse(slots) => slots.iter().copied().filter(|(_, slot)| is_wanted(*slot)).unzip(),
+        }
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         match &self.slots {

@@ -9,6 +9,8 @@ use super::groups::Groups;
 #[derive(Debug, Default)]
 pub(super) struct Pane {
     pub(super) groups: Groups,
+    /// Whether groups may have changed that no stored state has.
+    pub(super) has_changed: bool,
     /// Keys of rows that came since [`take_changed`](Self::take_changed) was last asked; `None` where nobody asks.
     changed: Option<HashSet<u32>>,
 }
@@ -16,7 +18,7 @@ pub(super) struct Pane {
 impl Pane {
     /// A pane with these groups, which nobody has to be told of.
     pub(super) fn new(groups: Groups, is_watched: bool) -> Self {
-        Self { groups, changed: is_watched.then(HashSet::new) }
+        Self { groups, has_changed: false, changed: is_watched.then(HashSet::new) }
     }
 
     /// Takes note that a row of a key came.

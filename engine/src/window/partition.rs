@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, TimestampMicrosecondArray, UInt32Array};
 use datafusion::error::Result;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::blocks::Blocks;
+use super::changes::Changes;
 use super::groups::Groups;
 use super::operator::Part;
 use super::pane::Pane;
@@ -17,8 +18,7 @@ use super::store::{Selection, Store};
 use crate::keyed::KeyedRows;
 use crate::watermark::Watermark;
 
-/// Rows of a partition between two snapshots, at least. It grows with the number of groups, so that writing them stays a
-/// small part of the work; the rows alone determine it.
+/// Rows of a partition between two checkpoints: about how many are read again after a crash.
 const CHECKPOINT_ROWS: u64 = 1 << 20;
 
 /// How long windows take rows, and what can be seen of them meanwhile.
@@ -42,7 +42,7 @@ pub(crate) enum Previews {
 }
 
 impl Openness {
-    fn is_watched(&self, key: PaneKey) -> bool {
+    pub(super) fn is_watched(&self, key: PaneKey) -> bool {
         match self.previews {
             Previews::None => false,
             Previews::Late => key.is_late(),
@@ -54,8 +54,8 @@ impl Openness {
 /// One partition's open panes.
 #[derive(Debug)]
 pub(crate) struct PartitionWindows {
-    aggregate: Arc<WindowAggregate>,
-    openness: Openness,
+    pub(super) aggregate: Arc<WindowAggregate>,
+    pub(super) openness: Openness,
     /// How far event time has got.
     pub(crate) watermark: Watermark,
     pub(super) store: Store,
@@ -64,23 +64,14 @@ pub(crate) struct PartitionWindows {
     pub(super) late: BTreeSet<PaneKey>,
     blocks: Option<Blocks>,
     next_offset: u64,
-    next_checkpoint: u64,
-    checkpoint_rows: u64,
+    /// Of which slots the state is not stored.
+    pub(super) changes: Changes,
+    /// The offset up to which the state is stored.
+    pub(super) stored_offset: Option<u64>,
+    pub(super) next_checkpoint: u64,
+    pub(super) checkpoint_rows: u64,
     /// The key of each row that is taken, kept for its memory.
     numbers: Vec<u32>,
-}
-
-/// One partition's state at a checkpoint; what a snapshot stores.
-#[derive(Debug, Clone)]
-pub(crate) struct PartitionState {
-    /// First offset that is not in it.
-    pub(crate) next_offset: u64,
-    /// Offset of the following checkpoint.
-    pub(crate) next_checkpoint: u64,
-    /// The watermark.
-    pub(crate) watermark_us: i64,
-    /// The open panes.
-    pub(crate) panes: Vec<(PaneKey, RecordBatch)>,
 }
 
 impl PartitionWindows {
@@ -90,7 +81,7 @@ impl PartitionWindows {
         delay_us: i64,
         checkpoint_rows: Option<u64>,
     ) -> Result<Self> {
-        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS);
+        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS).max(1);
         Ok(Self {
             store: Store::new(&aggregate)?,
             blocks: Blocks::suit(&aggregate.assigner).then(Blocks::default),
@@ -100,23 +91,12 @@ impl PartitionWindows {
             panes: BTreeMap::new(),
             late: BTreeSet::new(),
             next_offset: 0,
+            changes: Changes::default(),
+            stored_offset: None,
             next_checkpoint: checkpoint_rows,
             checkpoint_rows,
             numbers: Vec::new(),
         })
-    }
-
-    /// Goes on from a stored state.
-    pub(crate) fn restore(&mut self, state: PartitionState) -> Result<()> {
-        self.watermark.advance_to(state.watermark_us);
-        self.next_offset = state.next_offset;
-        self.next_checkpoint = state.next_checkpoint;
-        for (key, rows) in state.panes {
-            let groups = self.store.restore(&rows)?;
-            self.panes.insert(key, Pane::new(groups, self.openness.is_watched(key)));
-        }
-        self.late = self.panes.keys().copied().filter(|key| key.is_late()).collect();
-        Ok(())
     }
 
     /// First offset whose row it has not taken.
@@ -182,34 +162,13 @@ impl PartitionWindows {
             self.store.slots(&mut pane.groups, of_run);
             rest = others;
         }
+        self.changes.mark(&numbers);
+        open.iter_mut().for_each(|pane| pane.has_changed = true);
         self.store.accumulators.update(&rows.arguments, &rows.filters, &numbers)?;
         self.late.extend(panes.iter().filter(|key| key.is_late()));
         self.panes.extend(panes.iter().copied().zip(open));
         self.numbers = numbers;
         Ok(())
-    }
-
-    /// The state of all panes, when the partition stands at a checkpoint offset.
-    pub(crate) fn checkpoint(&mut self) -> Result<Option<PartitionState>> {
-        if self.next_offset < self.next_checkpoint {
-            return Ok(None);
-        }
-        let mut panes = Vec::with_capacity(self.panes.len());
-        for (key, pane) in &self.panes {
-            panes.push((*key, self.store.state(&self.aggregate, &pane.groups)?));
-        }
-        // Only panes that this partition itself keeps open: whether an older one is still here depends on the others.
-        let watermark_us = self.watermark.current_us();
-        let passed_us = watermark_us.saturating_sub(self.openness.lateness_us);
-        let open = panes.iter().filter(|(key, _)| self.aggregate.assigner.last_end_us(key.start_us) > passed_us);
-        let groups: usize = open.map(|(_, state)| state.num_rows()).sum();
-        self.next_checkpoint = self.next_offset + self.checkpoint_rows.max(4 * groups as u64);
-        Ok(Some(PartitionState {
-            next_offset: self.next_offset,
-            next_checkpoint: self.next_checkpoint,
-            watermark_us,
-            panes,
-        }))
     }
 
     /// Number of open panes.
@@ -220,7 +179,7 @@ impl PartitionWindows {
     /// Bytes of open panes.
     pub(crate) fn bytes(&self) -> usize {
         let blocks = self.blocks.as_ref().map_or(0, Blocks::bytes);
-        self.store.bytes() + blocks + self.panes.values().map(Pane::bytes).sum::<usize>()
+        self.store.bytes() + self.changes.bytes() + blocks + self.panes.values().map(Pane::bytes).sum::<usize>()
     }
 
     /// End of the next window after `closed_us` that has rows in time. A window ends after the start of each of its panes, so the

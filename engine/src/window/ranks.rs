@@ -32,11 +32,9 @@ impl Ranks {
         keys.sort_by(|a, b| bytes(*a).cmp(bytes(*b)));
         self.ranks = partitions.iter().map(|partition| vec![0; partition.store.keys.numbers()]).collect();
         self.is_shared = false;
-        let mut rank = 0;
-        for equal in keys.chunk_by(|a, b| bytes(*a) == bytes(*b)) {
+        for (rank, equal) in (0..).zip(keys.chunk_by(|a, b| bytes(*a) == bytes(*b))) {
             equal.iter().for_each(|(n, key)| self.ranks[*n][*key as usize] = rank);
             self.is_shared |= equal.len() > 1;
-            rank += 1;
         }
         true
     }

@@ -1,22 +1,28 @@
-//! Snapshot files: one partition's open panes at a checkpoint offset.
+//! Snapshot files: what a partition's open panes had changed at a checkpoint offset since the one before it.
 //!
 //! The file is one of `snapshot_file.rs` with the magic "TCSNAP"; its header lists the panes with the length of each one's table.
+//! A table is as many batches as were put together. In version 2 each had all groups of its pane, in one batch, and a file was
+//! a whole state: `after` is not given.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use thermocline_log::Log;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
-use super::partition::PartitionState;
+use super::checkpoint::PartitionState;
 use crate::error::{Error, Result};
-use crate::snapshot_file::{Format, Mismatch, append_table, take_columns};
+use crate::snapshot_file::{Format, Mismatch, append_batches, take_columns};
 
-const FORMAT: Format = Format { magic: b"TCSNAP", version: 2 };
+const FORMAT: Format = Format { magic: b"TCSNAP", oldest: 2, version: 3 };
 
 #[derive(Serialize, Deserialize)]
 struct Header {
     next_offset: u64,
-    next_checkpoint: u64,
+    /// `next_offset` of the file that this one adds to; not given where it is a whole state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<u64>,
     watermark_us: i64,
     panes: Vec<PaneHeader>,
 }
@@ -28,12 +34,13 @@ struct PaneHeader {
     /// As `first_end_us` where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_time_end_us: Option<i64>,
+    /// 0 where no group has changed.
     bytes: usize,
 }
 
 /// Writes a state to a state file of its own and makes it durable.
-pub(crate) fn write_snapshot(log: &Log, name: &str, state: &PartitionState) -> Result<()> {
-    Ok(log.write_state_file(name, &encode(state)?)?)
+pub(crate) fn write_snapshot(log: &Log, name: &str, state: PartitionState, aggregate: &WindowAggregate) -> Result<()> {
+    Ok(log.write_state_file(name, &encode(state, aggregate)?)?)
 }
 
 /// Reads a state that [`write_snapshot`] wrote; `None` when it was of other types than `aggregate` has: a column that the
@@ -46,11 +53,15 @@ pub(crate) fn read_snapshot(log: &Log, name: &str, aggregate: &WindowAggregate) 
     })
 }
 
-fn encode(state: &PartitionState) -> Result<Vec<u8>> {
+fn encode(state: PartitionState, aggregate: &WindowAggregate) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     let mut panes = Vec::with_capacity(state.panes.len());
-    for (key, rows) in &state.panes {
-        let bytes = append_table(rows, &mut body)?;
+    // Each table is let go once it is in the body.
+    for (key, tables) in state.panes {
+        let bytes = match tables.is_empty() {
+            true => 0,
+            false => append_batches(&tables, aggregate.state_schema(), &mut body)?,
+        };
         panes.push(PaneHeader {
             start_us: key.start_us,
             first_end_us: key.first_end_us,
@@ -58,28 +69,23 @@ fn encode(state: &PartitionState) -> Result<Vec<u8>> {
             bytes,
         });
     }
-    let header = Header {
-        next_offset: state.next_offset,
-        next_checkpoint: state.next_checkpoint,
-        watermark_us: state.watermark_us,
-        panes,
-    };
+    let header = Header { next_offset: state.next_offset, after: state.after, watermark_us: state.watermark_us, panes };
     Ok(FORMAT.encode(&header, &body))
 }
 
 fn decode(bytes: &[u8], aggregate: &WindowAggregate) -> Result<Option<PartitionState>, Mismatch> {
     let (header, mut body): (Header, _) = FORMAT.decode(bytes)?;
-    let mut panes = Vec::with_capacity(header.panes.len());
+    let mut panes = BTreeMap::new();
     for pane in header.panes {
         let PaneHeader { start_us, first_end_us, on_time_end_us, bytes } = pane;
         let key = PaneKey { start_us, first_end_us, on_time_end_us: on_time_end_us.unwrap_or(first_end_us) };
-        let Some(rows) = take_columns(&mut body, bytes, aggregate.state_schema())? else { return Ok(None) };
-        panes.push((key, rows));
+        let tables = match bytes {
+            0 => Some(Vec::new()),
+            bytes => take_columns(&mut body, bytes, aggregate.state_schema())?,
+        };
+        let Some(tables) = tables else { return Ok(None) };
+        panes.insert(key, tables);
     }
-    Ok(Some(PartitionState {
-        next_offset: header.next_offset,
-        next_checkpoint: header.next_checkpoint,
-        watermark_us: header.watermark_us,
-        panes,
-    }))
+    let Header { next_offset, after, watermark_us, .. } = header;
+    Ok(Some(PartitionState { next_offset, after, watermark_us, panes }))
 }

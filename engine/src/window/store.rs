@@ -1,8 +1,8 @@
 //! Keys and accumulators that all panes of a partition share: a key is known once, whatever the number of panes it has
 //! rows in.
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{filter, take};
 use datafusion::error::Result;
 
 use super::aggregate::WindowAggregate;
@@ -177,26 +177,32 @@ impl Store {
         self.sorted.columns.iter().map(|column| Ok(take(column, &ranks, None)?)).collect()
     }
 
-    /// The state of a pane as a table: keys and accumulators.
-    pub(super) fn state(&mut self, aggregate: &WindowAggregate, groups: &Groups) -> Result<RecordBatch> {
-        let (keys, slots): (Vec<u32>, Vec<u32>) = groups.iter().unzip();
+    /// The states of keys and their slots as a table: keys and accumulators.
+    pub(super) fn state(&mut self, aggregate: &WindowAggregate, keys: &[u32], slots: &[u32]) -> Result<RecordBatch> {
         let mut columns = self.keys.columns(keys.iter().copied())?;
-        columns.extend(self.accumulators.state(&slots)?);
+        columns.extend(self.accumulators.state(slots)?);
         let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
         Ok(RecordBatch::try_new_with_options(aggregate.state_schema().clone(), columns, &options)?)
     }
 
-    /// The groups of a table that [`state`](Self::state) gave.
-    pub(super) fn restore(&mut self, state: &RecordBatch) -> Result<Groups> {
+    /// Puts the groups of a table that [`state`](Self::state) gave into a pane, but for those that are there.
+    pub(super) fn restore(&mut self, groups: &mut Groups, state: &RecordBatch) -> Result<()> {
         let (keys, states) = state.columns().split_at(self.keys.columns_len());
         let mut numbers = Vec::new();
         self.keys.intern(state.num_rows(), keys, &mut numbers)?;
-        let slots = self.accumulators.restore(state.num_rows(), states)?;
-        let mut groups = Groups::default();
-        for (key, slot) in numbers.into_iter().zip(slots) {
-            self.put(&mut groups, key, slot);
+        let is_new: Vec<bool> = numbers.iter().map(|key| groups.slot(*key).is_none()).collect();
+        let mut states = states.to_vec();
+        if is_new.contains(&false) {
+            let mut is_kept = is_new.iter();
+            numbers.retain(|_| is_kept.next().is_some_and(|is_kept| *is_kept));
+            let is_new = BooleanArray::from(is_new);
+            states = states.iter().map(|column| filter(column, &is_new)).collect::<Result<_, _>>()?;
         }
-        Ok(groups)
+        let slots = self.accumulators.restore(numbers.len(), &states)?;
+        for (key, slot) in numbers.into_iter().zip(slots) {
+            self.put(groups, key, slot);
+        }
+        Ok(())
     }
 
     /// Bytes held.

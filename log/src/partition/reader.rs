@@ -40,7 +40,7 @@ pub struct PartitionReader {
 /// Who decodes segments.
 #[derive(Debug)]
 enum Sealed {
-    Here(Segments),
+    Here(Box<Segments>),
     Ahead(Ahead),
 }
 
@@ -176,7 +176,7 @@ impl PartitionReader {
         }
         let mut segments = self.segments();
         let rows = segments.next()?;
-        self.sealed = Some(Sealed::Here(segments));
+        self.sealed = Some(Sealed::Here(Box::new(segments)));
         Ok(rows)
     }
 

@@ -71,18 +71,19 @@ impl Content {
 
     fn read_footer(&mut self) -> Result<()> {
         let bytes = self.segment.bytes;
-        self.read(&[bytes.saturating_sub(END_BYTES)..bytes])?;
+        self.read([bytes.saturating_sub(END_BYTES)..bytes])?;
         let end = self.bytes_at(bytes.saturating_sub(FOOTER_END_BYTES), 4);
         let Some(len) = end.and_then(|end| end.as_ref().try_into().ok()).map(u32::from_le_bytes) else { return Ok(()) };
         // What is no footer Parquet says better.
-        self.read(&[bytes.saturating_sub(FOOTER_END_BYTES + u64::from(len))..bytes])
+        self.read([bytes.saturating_sub(FOOTER_END_BYTES + u64::from(len))..bytes])
     }
 
     /// Reads ranges of the file that are not here yet.
-    pub(super) fn read(&mut self, ranges: &[Range<u64>]) -> Result<()> {
+    pub(super) fn read(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<()> {
         let here = self.parts.iter().map(|(start, bytes)| *start..*start + bytes.len() as u64);
-        let wanted =
-            ranges.iter().filter(|range| !here.clone().any(|here| here.start <= range.start && here.end >= range.end));
+        let wanted = ranges
+            .into_iter()
+            .filter(|range| !here.clone().any(|here| here.start <= range.start && here.end >= range.end));
         let block = BLOCK_BYTES as u64;
         let in_blocks = wanted.map(|range| range.start / block..range.end.min(self.segment.bytes).div_ceil(block));
         let mut all: Vec<Range<u64>> = in_blocks.filter(|range| !range.is_empty()).collect();

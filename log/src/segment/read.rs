@@ -86,7 +86,7 @@ impl SegmentReader {
             .map(|condition| ProjectionMask::roots(found.parquet_schema(), condition.columns().iter().copied()));
         let is_read =
             |leaf| mask.leaf_included(leaf) || looked_at.as_ref().is_some_and(|mask| mask.leaf_included(leaf));
-        content.read(&chunks(found.metadata(), &row_groups, is_read))?;
+        content.read(chunks(found.metadata(), &row_groups, is_read))?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
         let mut builder = builder.with_row_groups(row_groups).with_projection(mask).with_batch_size(BATCH_ROWS);
         let mut selection = None;

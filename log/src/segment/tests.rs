@@ -1,20 +1,26 @@
 //! Any batches survive in a segment, from any offset and with any columns.
 
-use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{cast, concat_batches, filter_record_batch, is_not_null, take_record_batch};
 use arrow::datatypes::DataType::{self, Utf8};
+use arrow::datatypes::SchemaRef;
 use proptest::prelude::*;
 
 use super::*;
 use crate::arbitrary::any_batches;
 use crate::condition::RowCondition;
+use crate::error::Error;
 use crate::fuzzing::MemoryDisk;
 use crate::stream::{Stream, StreamId, StreamSpec};
 
 const START: u64 = 1 << 40;
 
 fn write(batches: &[RecordBatch]) -> Arc<Segment> {
-    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    write_to(&MemoryDisk::default(), batches)
+}
+
+fn write_to(disk: &MemoryDisk, batches: &[RecordBatch]) -> Arc<Segment> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let schema = batches[0].schema();
     let mut writer = SegmentWriter::create(&disk, Path::new("/"), &schema, START, START + rows as u64).unwrap();
@@ -122,4 +128,56 @@ proptest! {
         let left = filter_record_batch(&rest, &is_not_null(rest.column(by)).unwrap()).unwrap();
         prop_assert_eq!(read_where(&segment, &all, offset, HasValue([by]), &columns), left.project(&columns).unwrap());
     }
+}
+
+/// Two columns of some blocks each, of numbers that no encoding makes small.
+fn large() -> RecordBatch {
+    let numbers = |seed: u64| {
+        let mixed = (0..100_000_u64).map(|n| (n + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 1);
+        Arc::new(Int64Array::from_iter_values(mixed.map(u64::cast_signed))) as ArrayRef
+    };
+    RecordBatch::try_from_iter([("a", numbers(0)), ("b", numbers(1 << 40))]).unwrap()
+}
+
+/// The first column as far as it can be read.
+fn first_column(segment: &Arc<Segment>, schema: &SchemaRef) -> Result<usize> {
+    let stream = Stream::new(StreamId(1), StreamSpec::new("numbers", Arc::clone(schema)));
+    let wanted = Wanted { projection: Some(&[0]), dictionaries: &[], condition: None };
+    let mut reader = SegmentReader::open(segment, &stream, START, &wanted)?;
+    let mut rows = 0;
+    while let Some(batch) = reader.next()? {
+        rows += batch.num_rows();
+    }
+    Ok(rows)
+}
+
+#[test]
+fn a_flipped_bit_is_found_in_every_block_that_is_read_and_named() {
+    let (disk, batch) = (MemoryDisk::default(), large());
+    let schema = batch.schema();
+    let segment = write_to(&disk, &[batch]);
+    let (path, content) = disk.files().pop().unwrap();
+    let mut found = Vec::new();
+    for at in (0..content.len()).step_by(blocks::BLOCK_BYTES).chain([content.len() - 9]) {
+        let mut damaged = content.clone();
+        damaged[at] ^= 4;
+        disk.put(&path, damaged);
+        // Whoever knows nothing of the file reads all of it.
+        let unknown = Arc::new(Segment::new(Arc::new(disk.clone()), path.clone(), segment.name.clone(), segment.bytes));
+        assert!(first_column(&unknown, &schema).is_err(), "byte {at}");
+        assert!(segment.verify().is_err(), "byte {at}");
+        match first_column(&segment, &schema) {
+            Ok(rows) => assert_eq!(rows, 100_000),
+            Err(Error::Corrupt { offset, .. }) => {
+                assert_eq!(offset, (at - at % blocks::BLOCK_BYTES) as u64);
+                found.push(at);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // The column's own blocks and the footer's; those of the other column only were not read.
+    assert!(found.len() > 8 && found.contains(&0) && found.contains(&(content.len() - 9)));
+    assert!(found.len() < content.len() / blocks::BLOCK_BYTES);
+    disk.put(&path, content);
+    assert_eq!(first_column(&segment, &schema).unwrap(), 100_000);
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
 
-const FORMAT: Format = Format { magic: b"TCABSE", version: 1 };
+const FORMAT: Format = Format { magic: b"TCABSE", oldest: 1, version: 1 };
 
 /// A decision.
 #[derive(Debug, Clone)]

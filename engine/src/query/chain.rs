@@ -1,0 +1,151 @@
+//! The files that hold a partition's state: each but the first holds what has changed since the one before it.
+//!
+//! ```text
+//!  checkpoint ─▶ groups that have changed ─▶ put together with the last files that are not twice as large ─▶ one new file
+//! ```
+//!
+//! So every file holds at least twice as many groups as the next one. A chain over n groups is at most log2(n) + 1 files,
+//! with fewer than 2n groups in them. A file is read and written again only with newer ones that hold more than half as
+//! many groups, which by that come to lie in a file at least twice as large: a group that a checkpoint stores is written at
+//! most three times per doubling from the size of an increment to that of the state. (Of increments of a tenth of the state
+//! about three times in all.)
+//!
+//! A file that is replaced stays until the chain without it is committed: see `remove_older_snapshots`.
+
+use thermocline_log::{Log, Stream};
+
+use super::holds_every_row;
+use super::progress::Ledger;
+use crate::error::{Error, Result};
+use crate::window::{PartitionState, WindowAggregate, merge, read_snapshot, write_snapshot};
+
+/// The state files of a partition, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Chain {
+    files: Vec<File>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct File {
+    name: String,
+    groups: usize,
+}
+
+/// A chain with its states, the newest first.
+pub(super) type Restored = (Chain, Vec<PartitionState>);
+
+/// Why a state was not stored.
+#[derive(Debug)]
+pub(super) enum NotStored {
+    /// What it adds to cannot be read: a whole state has to take its place.
+    Chain(Error),
+    /// It cannot be written.
+    File(Error),
+}
+
+impl Chain {
+    /// Reads the chain of these files; `None` when one was of other types than `aggregate` has.
+    pub(super) fn read(log: &Log, names: &[String], aggregate: &WindowAggregate) -> Result<Option<Restored>> {
+        let states = backwards(log, names, None, aggregate).collect::<Result<Option<Vec<_>>>>()?;
+        let Some(states) = states else { return Ok(None) };
+        if let (Some(oldest), Some(PartitionState { after: Some(after), .. })) = (names.first(), states.last()) {
+            return Err(mismatch(log, oldest, "a whole state".into(), format!("what was added to offset {after}")));
+        }
+        let files = names.iter().zip(states.iter().rev());
+        let files = files.map(|(name, state)| File { name: name.clone(), groups: state.groups() }).collect();
+        Ok(Some((Self { files }, states)))
+    }
+
+    /// Names of its files.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
+    /// Writes a state that adds to this one to a file of that name, together with the files that give way to it.
+    pub(super) fn extended(
+        mut self,
+        log: &Log,
+        name: String,
+        state: PartitionState,
+        aggregate: &WindowAggregate,
+    ) -> Result<Self, NotStored> {
+        if state.after.is_none() {
+            self.files.clear();
+        }
+        let given_way = self.files.split_off(self.files_that_stay(state.groups()));
+        let names: Vec<String> = given_way.into_iter().map(|file| file.name).collect();
+        let older = backwards(log, &names, Some(state.after), aggregate).zip(names.iter().rev());
+        let older = older.map(|(state, name)| {
+            state?.ok_or_else(|| mismatch(log, name, "columns of this query".into(), "others".into()))
+        });
+        let state = merge(state, older, aggregate).map_err(NotStored::Chain)?;
+        let groups = state.groups();
+        write_snapshot(log, &name, state, aggregate).map_err(NotStored::File)?;
+        self.files.push(File { name, groups });
+        Ok(self)
+    }
+
+    /// How many files stay when so many groups are added. A file that stays is at least twice as large as all that is newer.
+    fn files_that_stay(&self, groups: usize) -> usize {
+        // One more than its groups, so that files without any give way too.
+        let mut size = groups + 1;
+        let mut stay = self.files.len();
+        while let Some(last) = self.files[..stay].last().filter(|last| last.groups + 1 < 2 * size) {
+            size += last.groups + 1;
+            stay -= 1;
+        }
+        stay
+    }
+}
+
+/// Reads files of a chain backwards. `newer` is what the state after them adds to, if there is one.
+fn backwards<'a>(
+    log: &'a Log,
+    names: &'a [String],
+    mut newer: Option<Option<u64>>,
+    aggregate: &'a WindowAggregate,
+) -> impl Iterator<Item = Result<Option<PartitionState>>> + 'a {
+    names.iter().rev().map(move |name| {
+        let Some(state) = read_snapshot(log, name, aggregate)? else { return Ok(None) };
+        if let Some(expected) = newer.replace(state.after)
+            && expected != Some(state.next_offset)
+        {
+            let expected = expected.map_or("no file before a whole state".into(), |offset| format!("offset {offset}"));
+            return Err(mismatch(log, name, expected, format!("a state up to offset {}", state.next_offset)));
+        }
+        Ok(Some(state))
+    })
+}
+
+fn mismatch(log: &Log, name: &str, expected: String, found: String) -> Error {
+    Error::State { name: log.state_dir().join(name).display().to_string(), expected, found }
+}
+
+/// The chains of all partitions; `None` when one holds other types than the query's columns have now, or
+/// cannot be read: it only saves reading the rows again that it was made of. Where some of those are gone, a file that cannot
+/// be read is an error: windows of what is left would be wrong.
+pub(super) fn stored_chains(
+    query: &str,
+    ledger: &Ledger,
+    log: &Log,
+    stream: &Stream,
+    aggregate: &WindowAggregate,
+) -> Result<Option<Vec<Restored>>> {
+    let mut chains = Vec::new();
+    for partition in 0..stream.partitions() {
+        match Chain::read(log, &ledger.snapshot_files(log, partition), aggregate) {
+            Ok(None) => return Ok(None),
+            Ok(Some(chain)) => chains.push(chain),
+            Err(error @ (Error::State { .. } | Error::Log(_))) if holds_every_row(log, stream) => {
+                tracing::warn!(query, partition, %error, "snapshot cannot be read: its rows are read again");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(chains))
+}
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;
