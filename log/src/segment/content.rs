@@ -71,11 +71,11 @@ impl Content {
 
     fn read_footer(&mut self) -> Result<()> {
         let bytes = self.segment.bytes;
-        self.read([bytes.saturating_sub(END_BYTES)..bytes])?;
+        self.read(std::iter::once(bytes.saturating_sub(END_BYTES)..bytes))?;
         let end = self.bytes_at(bytes.saturating_sub(FOOTER_END_BYTES), 4);
         let Some(len) = end.and_then(|end| end.as_ref().try_into().ok()).map(u32::from_le_bytes) else { return Ok(()) };
         // What is no footer Parquet says better.
-        self.read([bytes.saturating_sub(FOOTER_END_BYTES + u64::from(len))..bytes])
+        self.read(std::iter::once(bytes.saturating_sub(FOOTER_END_BYTES + u64::from(len))..bytes))
     }
 
     /// Reads ranges of the file that are not here yet.
