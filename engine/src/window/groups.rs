@@ -5,7 +5,8 @@ use hashbrown::HashTable;
 /// Keys for which a list by number is kept however few of them there are.
 const DENSE_KEYS: usize = 1_024;
 
-const NONE: u32 = u32::MAX;
+/// Stands for no slot.
+pub(super) const NONE: u32 = u32::MAX;
 
 /// Slots by key number: a list where most keys are there, a hash table where few are.
 #[derive(Debug, Clone)]
@@ -40,17 +41,12 @@ impl Groups {
         }
     }
 
-    /// Puts slots in the place of their keys, up to the first key that has none; returns how many. A key in a hash table is
-    /// none for it.
-    pub(super) fn replace_known(&self, keys: &mut [u32]) -> usize {
-        let Slots::Dense(slots) = &self.slots else { return 0 };
-        for (at, key) in keys.iter_mut().enumerate() {
-            match slots.get(*key as usize) {
-                Some(slot) if *slot != NONE => *key = *slot,
-                _ => return at,
-            }
+    /// The slots by key, [`NONE`] where there is none, as far as they are in a list.
+    pub(super) fn dense(&self) -> &[u32] {
+        match &self.slots {
+            Slots::Dense(slots) => slots,
+            Slots::Sparse(_) => &[],
         }
-        keys.len()
     }
 
     /// Gives a key that has none a slot.

@@ -70,8 +70,9 @@ pub(crate) struct PartitionWindows {
     pub(super) stored_offset: Option<u64>,
     pub(super) next_checkpoint: u64,
     pub(super) checkpoint_rows: u64,
-    /// The key of each row that is taken, kept for its memory.
+    /// The key and the slot of each row that is taken, kept for their memory.
     numbers: Vec<u32>,
+    slots: Vec<u32>,
 }
 
 impl PartitionWindows {
@@ -96,6 +97,7 @@ impl PartitionWindows {
             next_checkpoint: checkpoint_rows,
             checkpoint_rows,
             numbers: Vec::new(),
+            slots: Vec::new(),
         })
     }
 
@@ -152,22 +154,17 @@ impl PartitionWindows {
             let new = || Pane::new(Groups::default(), self.openness.is_watched(*key));
             open.push(self.panes.remove(key).unwrap_or_else(new));
         }
-        let mut rest = numbers.as_mut_slice();
-        for run in pane_of.chunk_by(|a, b| a == b) {
-            let (of_run, others) = rest.split_at_mut(run.len());
-            let pane = &mut open[run[0] as usize];
-            if pane.is_watched() {
-                of_run.iter().for_each(|number| pane.touch(*number));
-            }
-            self.store.slots(&mut pane.groups, of_run);
-            rest = others;
+        if open.iter().any(Pane::is_watched) {
+            numbers.iter().zip(pane_of).for_each(|(number, pane)| open[*pane as usize].touch(*number));
         }
-        self.changes.mark(&numbers);
+        let mut slots = std::mem::take(&mut self.slots);
+        self.store.slots(&mut open, &numbers, pane_of, &mut slots);
+        self.changes.mark(&slots);
         open.iter_mut().for_each(|pane| pane.has_changed = true);
-        self.store.accumulators.update(&rows.arguments, &rows.filters, &numbers)?;
+        self.store.accumulators.update(&rows.arguments, &rows.filters, &slots)?;
         self.late.extend(panes.iter().filter(|key| key.is_late()));
         self.panes.extend(panes.iter().copied().zip(open));
-        self.numbers = numbers;
+        (self.numbers, self.slots) = (numbers, slots);
         Ok(())
     }
 

@@ -136,10 +136,8 @@ impl Sorter<'_> {
         let has_nulls = self.rows.times.null_count() > 0;
         let mut sure = self.sure();
         for (index, row) in (index..).zip(chunk) {
-            let time_us = times[*row as usize];
-            let found = sure.iter().find(|pane| pane.start_us <= time_us && time_us < pane.end_us);
-            match found.filter(|_| !has_nulls) {
-                Some(pane) => sorted.take(index, pane.ordinal),
+            match sure.ordinal(times[*row as usize]).filter(|_| !has_nulls) {
+                Some(ordinal) => sorted.take(index, ordinal),
                 None => {
                     self.sort(index, *row, sorted);
                     sure = self.sure();
@@ -149,13 +147,17 @@ impl Sorter<'_> {
     }
 
     /// The recent panes that their rows belong to whatever the watermark was that each of them met.
-    fn sure(&self) -> [SurePane; RECENT] {
+    fn sure(&self) -> SurePanes {
         let after_us = self.rows.after_us;
         let over_us = after_us.saturating_sub(self.lateness_us);
-        self.recent.panes.each_ref().map(|known| match known.takes_at(after_us, over_us) {
-            true => SurePane { start_us: known.key.start_us, end_us: known.pane_end_us, ordinal: known.ordinal },
-            false => SurePane { start_us: i64::MAX, end_us: i64::MIN, ordinal: u32::MAX },
-        })
+        let mut panes = self.recent.panes;
+        panes.iter_mut().filter(|known| !known.takes_at(after_us, over_us)).for_each(|known| *known = Recent::NONE);
+        panes.sort_unstable_by_key(|known| known.key.start_us);
+        SurePanes {
+            starts_us: panes.map(|known| known.key.start_us),
+            ends_us: panes.map(|known| known.pane_end_us),
+            ordinals: panes.map(|known| known.ordinal),
+        }
     }
 
     /// Sorts one row; `index` were looked at before it.
@@ -203,7 +205,7 @@ struct Recents {
 }
 
 /// Panes that are looked at before the map is.
-const RECENT: usize = 4;
+const RECENT: usize = 8;
 
 impl Default for Recents {
     fn default() -> Self {
@@ -222,12 +224,22 @@ impl Recents {
     }
 }
 
-/// Times of a pane.
-#[derive(Debug, Clone, Copy)]
-struct SurePane {
-    start_us: i64,
-    end_us: i64,
-    ordinal: u32,
+/// Panes in the order of their times. Rows take turns among them, which no branch foresees: a row's pane is counted, not
+/// looked for.
+#[derive(Debug)]
+struct SurePanes {
+    starts_us: [i64; RECENT],
+    ends_us: [i64; RECENT],
+    ordinals: [u32; RECENT],
+}
+
+impl SurePanes {
+    /// The pane of a time.
+    fn ordinal(&self, time_us: i64) -> Option<u32> {
+        let begun: usize = self.starts_us.iter().map(|start_us| usize::from(*start_us <= time_us)).sum();
+        let last = begun.checked_sub(1)?;
+        (time_us < self.ends_us[last]).then(|| self.ordinals[last])
+    }
 }
 
 /// A pane that rows came to.

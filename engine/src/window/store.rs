@@ -6,7 +6,8 @@ use arrow::compute::{filter, take};
 use datafusion::error::Result;
 
 use super::aggregate::WindowAggregate;
-use super::groups::Groups;
+use super::groups::{Groups, NONE};
+use super::pane::Pane;
 use crate::keyed::{Accumulators, KeyTable};
 
 /// Keys and accumulators.
@@ -58,14 +59,23 @@ impl Store {
         slot
     }
 
-    /// Puts the slots of keys in a pane in the place of these.
-    pub(super) fn slots(&mut self, groups: &mut Groups, keys: &mut [u32]) {
-        let mut rest = keys;
-        loop {
-            let known = groups.replace_known(rest);
-            let Some(key) = rest.get(known).copied() else { return };
-            rest[known] = self.slot(groups, key);
-            rest = &mut rest[known + 1..];
+    /// The slots of rows, each with its key and the index of its pane.
+    pub(super) fn slots(&mut self, panes: &mut [Pane], keys: &[u32], pane_of: &[u32], slots: &mut Vec<u32>) {
+        slots.clear();
+        let known: Vec<&[u32]> = panes.iter().map(|pane| pane.groups.dense()).collect();
+        let mut all_known = true;
+        slots.extend(keys.iter().zip(pane_of).map(|(key, pane)| {
+            let slot = known[*pane as usize].get(*key as usize).copied().unwrap_or(NONE);
+            all_known &= slot != NONE;
+            slot
+        }));
+        if all_known {
+            return;
+        }
+        for (slot, (key, pane)) in slots.iter_mut().zip(keys.iter().zip(pane_of)) {
+            if *slot == NONE {
+                *slot = self.slot(&mut panes[*pane as usize].groups, *key);
+            }
         }
     }
 
