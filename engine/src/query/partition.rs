@@ -19,7 +19,7 @@ use crate::window::{GivenKeys, PartitionState, PartitionWindows};
 /// memory of panes that a slow series opens in one step does.
 const STEP_ROWS: u64 = 4_096;
 const STEP_ROWS_MIN: u64 = 1_024;
-const STEP_ROWS_MAX: u64 = 65_536;
+const STEP_ROWS_MAX: u64 = 131_072;
 
 /// Steps get shorter when more panes than this are open, and longer again when a quarter of it are.
 const OPEN_PANES: usize = 1_024;

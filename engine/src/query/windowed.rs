@@ -41,7 +41,7 @@ use crate::window::{
 const KEYS_SIDE_BY_SIDE: usize = 256;
 
 /// Windows that are closed at once, at most: their parts wait in memory.
-const CLOSED_TOGETHER: usize = 16;
+const CLOSED_TOGETHER: usize = 32;
 
 /// What a windowed query is made of, or several that share panes.
 pub(crate) struct WindowedSettings<'a> {
