@@ -47,18 +47,19 @@ async fn a_reader_finishes_its_segment_and_is_told_what_was_removed_behind_it() 
     let dir = tempfile::tempdir().unwrap();
     let log = Log::open(dir.path(), options()).unwrap();
     let stream = numbers_stream(&log).await;
+    // Too few rows to be decoded ahead: the readers open one segment at a time.
     for n in 0..4 {
-        seal_rows(&log, &stream, n * 20_000, 20_000).await;
+        seal_rows(&log, &stream, n * 16_000, 16_000).await;
     }
     let paths = segment_files(dir.path());
     let mut fresh = log.reader(stream.id(), 0, 0, None).unwrap();
     let mut first = log.reader(stream.id(), 0, 0, None).unwrap();
     read_some(&mut first, 10);
-    let mut second = log.reader(stream.id(), 0, 20_000, None).unwrap();
+    let mut second = log.reader(stream.id(), 0, 16_000, None).unwrap();
     read_some(&mut second, 10_000);
     let snapshot = log.snapshot(stream.id(), 0).unwrap();
     keep_at_most(&log, snapshot.segments[3].bytes).await;
-    assert_eq!(log.range(stream.id(), 0).unwrap(), 60_000..80_000);
+    assert_eq!(log.range(stream.id(), 0).unwrap(), 48_000..64_000);
 
     // Held by the snapshot and the readers alike.
     assert!(paths.iter().all(|path| path.exists()));
@@ -66,23 +67,57 @@ async fn a_reader_finishes_its_segment_and_is_told_what_was_removed_behind_it() 
     drop(snapshot);
     assert_eq!(paths.iter().map(|path| path.exists()).collect::<Vec<_>>(), [true, true, false, true]);
 
-    for (reader, end) in [(&mut first, 20_000), (&mut second, 40_000)] {
+    for (reader, end) in [(&mut first, 16_000), (&mut second, 32_000)] {
         while reader.position() < end {
             read_some(reader, 777);
         }
         let told = reader.next(1).unwrap_err();
-        assert!(matches!(told, Error::OffsetRemoved { offset, oldest: 60_000, .. } if offset == end), "{told}");
+        assert!(matches!(told, Error::OffsetRemoved { offset, oldest: 48_000, .. } if offset == end), "{told}");
     }
-    assert!(matches!(fresh.next(1), Err(Error::OffsetRemoved { offset: 0, oldest: 60_000, .. })));
+    assert!(matches!(fresh.next(1), Err(Error::OffsetRemoved { offset: 0, oldest: 48_000, .. })));
     assert_eq!(segment_files(dir.path()), paths[3..], "the last reader has left");
     for reader in [&mut fresh, &mut first] {
-        reader.seek(60_000);
+        reader.seek(48_000);
         read_some(reader, 100);
     }
     keep_at_most(&log, 0).await;
     drop(fresh);
     drop(first);
     assert_eq!(segment_files(dir.path()).len(), 0);
+}
+
+#[tokio::test]
+async fn what_is_decoded_ahead_outlives_its_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), options()).unwrap();
+    let stream = numbers_stream(&log).await;
+    // More than are ever decoded ahead at once.
+    for n in 0..6 {
+        seal_rows(&log, &stream, n * 60_000, 60_000).await;
+    }
+    let mut reader = log.reader(stream.id(), 0, 0, None).unwrap();
+    read_some(&mut reader, 10);
+    let newest = log.segments(stream.id(), 0).unwrap().pop().unwrap();
+    keep_at_most(&log, newest.bytes).await;
+    let oldest = 300_000;
+    assert_eq!(log.range(stream.id(), 0).unwrap(), oldest..360_000);
+
+    let told = loop {
+        let position = reader.position();
+        match reader.next(777) {
+            Ok(rows) => check(&rows.unwrap(), position),
+            Err(error) => break error,
+        }
+    };
+    let end = reader.position();
+    assert!(end.is_multiple_of(60_000) && end < oldest, "whole segments: {end}");
+    assert!(
+        matches!(told, Error::OffsetRemoved { offset, oldest: first, .. } if (offset, first) == (end, oldest)),
+        "{told}"
+    );
+    assert_eq!(segment_files(dir.path()), [newest.path], "the reader holds no other");
+    reader.seek(oldest);
+    read_some(&mut reader, 100);
 }
 
 const ROWS: u64 = 30_000;
