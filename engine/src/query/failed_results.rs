@@ -168,6 +168,14 @@ fn is_row_by_row(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Whether each row goes through the plan by itself, and none overtakes another.
+pub(super) fn is_row_by_row_in_order(plan: &LogicalPlan) -> bool {
+    // A join gives its rows in another order.
+    !matches!(plan, LogicalPlan::Join(_))
+        && is_row_by_row(plan)
+        && plan.inputs().into_iter().all(is_row_by_row_in_order)
+}
+
 fn reads_slot(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => scan.table_name.table() == crate::stage::SLOT,

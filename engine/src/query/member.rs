@@ -4,12 +4,13 @@ use arrow::array::RecordBatch;
 use thermocline_log::{Commit, Log, Stream};
 
 use super::failed::{FailedOffset, failed_rows};
-use super::failed_results::{FailedResults, run_results};
+use super::failed_results::{FailedResults, is_row_by_row_in_order, run_results};
 use super::progress::{Ledger, Progress};
 use super::{Counters, Emitter};
 use crate::error::Result;
 use crate::late::{LateOffset, late_rows};
 use crate::stage::Stage;
+use crate::window::Closed;
 
 /// What a query brings with it.
 #[derive(Debug)]
@@ -50,9 +51,27 @@ impl Member {
         Ledger::new(&self.name)
     }
 
-    /// Emits its part of a window's result.
-    pub(super) async fn emit(&mut self, rows: &RecordBatch, is_correction: bool, commit: &mut Commit) -> Result<()> {
-        let rows = self.failed_results.run(&mut self.output, &rows.project(&self.columns)?, commit).await?;
+    /// Emits its part of the results of windows.
+    pub(super) async fn emit(&mut self, closed: &Closed, commit: &mut Commit) -> Result<()> {
+        let rows = closed.rows.project(&self.columns)?;
+        if closed.is_correction || !self.takes_windows_together() {
+            let mut begin = 0;
+            for groups in &closed.groups {
+                self.emit_rows(&rows.slice(begin, *groups), closed.is_correction, commit).await?;
+                begin += groups;
+            }
+            return Ok(());
+        }
+        self.emit_rows(&rows, false, commit).await
+    }
+
+    /// Whether what runs above windows makes the same of several of them at once as of one after the other.
+    fn takes_windows_together(&self) -> bool {
+        !matches!(self.emitter, Emitter::Alert(_)) && is_row_by_row_in_order(self.output.plan())
+    }
+
+    async fn emit_rows(&mut self, rows: &RecordBatch, is_correction: bool, commit: &mut Commit) -> Result<()> {
+        let rows = self.failed_results.run(&mut self.output, rows, commit).await?;
         let emitted = match is_correction {
             true => self.emitter.correct(&rows, commit)?,
             false => self.emitter.emit(&rows, commit)?,

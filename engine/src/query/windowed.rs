@@ -385,18 +385,16 @@ impl WindowedQuery {
     async fn close_together(&mut self, ends_us: Vec<i64>) -> Result<()> {
         let ends_us = Arc::<[i64]>::from(ends_us);
         let mut parts: Vec<_> = self.first_parts(&ends_us).await?.into_iter().map(Vec::into_iter).collect();
-        for end_us in ends_us.iter() {
-            let parts = parts.iter_mut().flat_map(Iterator::next).collect();
-            let closed = self.operator.close_first(&mut windows(&mut self.partitions), *end_us, parts)?;
-            self.emit(&closed).await?;
-        }
+        let parts = ends_us.iter().map(|_| parts.iter_mut().flat_map(Iterator::next).collect()).collect();
+        let closed = self.operator.close_first(&mut windows(&mut self.partitions), &ends_us, parts)?;
+        self.emit(&closed).await?;
         self.operator.forget(&mut windows(&mut self.partitions));
         Ok(())
     }
 
     async fn emit(&mut self, closed: &Closed) -> Result<()> {
         for member in &mut self.members {
-            member.emit(&closed.rows, closed.is_correction, &mut self.commit).await?;
+            member.emit(closed, &mut self.commit).await?;
         }
         Ok(())
     }

@@ -48,15 +48,19 @@ impl WindowAggregate {
         self.functions.evaluate(rows)
     }
 
-    /// A window's rows: the grouping columns in their order, then the results.
+    /// The rows of windows: the grouping columns in their order, then the results. Of each window its end and how many rows
+    /// it has.
     pub(super) fn output(
         &self,
-        end_us: i64,
-        rows: usize,
+        windows: impl Iterator<Item = (i64, usize)>,
         keys: &[ArrayRef],
         results: Vec<ArrayRef>,
     ) -> Result<RecordBatch> {
-        let bounds = Bounds { start_us: self.assigner.window_start_us(end_us), end_us };
-        self.functions.output(&vec![bounds; rows], keys, results)
+        let mut bounds = Vec::new();
+        for (end_us, rows) in windows {
+            let of_window = Bounds { start_us: self.assigner.window_start_us(end_us), end_us };
+            bounds.resize(bounds.len() + rows, of_window);
+        }
+        self.functions.output(&bounds, keys, results)
     }
 }

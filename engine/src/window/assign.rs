@@ -136,7 +136,7 @@ impl Assigner {
     }
 
     /// Start of the pane that covers a time.
-    fn pane_start_us(&self, time_us: i64) -> i64 {
+    pub(super) fn pane_start_us(&self, time_us: i64) -> i64 {
         match self {
             Self::Sliding { pane_us, offset_us, .. } => floor_to(time_us, *pane_us, *offset_us),
             Self::Cumulating { step_us, offset_us, .. } => floor_to(time_us, *step_us, *offset_us),
@@ -178,7 +178,7 @@ impl Assigner {
     }
 
     /// Whether the windows over a time have borders that fit into 64 bits; without, there are none.
-    fn is_in_range(&self, time_us: i64) -> bool {
+    pub(super) fn is_in_range(&self, time_us: i64) -> bool {
         let margin_us = match self {
             Self::Sliding { size_us, slide_us: step_us, offset_us, .. }
             | Self::Cumulating { size_us, step_us, offset_us } => {

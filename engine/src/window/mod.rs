@@ -19,6 +19,7 @@ mod changes;
 mod checkpoint;
 mod given_keys;
 mod groups;
+mod known_panes;
 mod merge;
 mod operator;
 mod pane;

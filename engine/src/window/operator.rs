@@ -14,11 +14,13 @@ use super::partition::{Openness, PartitionWindows};
 use super::ranks::Ranks;
 use super::store::Selection;
 
-/// A result of a window.
+/// Results of windows.
 #[derive(Debug)]
 pub(crate) struct Closed {
-    /// One row per group.
+    /// One row per group, window by window.
     pub(crate) rows: RecordBatch,
+    /// How many rows each window has.
+    pub(crate) groups: Vec<usize>,
     /// Whether it takes the place of an earlier one: late rows have changed these groups.
     pub(crate) is_correction: bool,
 }
@@ -94,9 +96,9 @@ impl WindowOperator {
         match self.next_due(partitions, watermark_us) {
             None => Ok(None),
             Some(Due::First { end_us }) => {
-                let parts =
-                    partitions.iter_mut().map(|partition| partition.first_part(end_us)).collect::<Result<_>>()?;
-                let closed = self.close_first(partitions, end_us, parts)?;
+                let parts = partitions.iter_mut().map(|partition| partition.first_part(end_us));
+                let parts = parts.collect::<Result<_>>()?;
+                let closed = self.close_first(partitions, &[end_us], vec![parts])?;
                 self.forget(partitions);
                 Ok(Some(closed))
             }
@@ -140,20 +142,22 @@ impl WindowOperator {
         next.map(|(_, due)| due)
     }
 
-    /// The first result of a window, of what [each partition has](PartitionWindows::first_part) of it. What is over with it is
-    /// held until [`forget`](Self::forget).
+    /// The first results of windows, of what [each partition has](PartitionWindows::first_part) of each. What is over with them
+    /// is held until [`forget`](Self::forget). Several windows are those that are [due together](Self::due_together).
     pub(crate) fn close_first(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
-        end_us: i64,
-        parts: Vec<Part>,
+        ends_us: &[i64],
+        parts: Vec<Vec<Part>>,
     ) -> Result<Closed> {
-        let rows = self.output(partitions, end_us, parts)?;
+        let (rows, groups) = self.output(partitions, ends_us, parts)?;
         // Corrections that are due at the same time come after it.
         let lateness_us = self.openness.lateness_us;
-        let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
-        self.position.advance(end_us, before_us);
-        Ok(Closed { rows, is_correction: false })
+        for end_us in ends_us {
+            let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
+            self.position.advance(*end_us, before_us);
+        }
+        Ok(Closed { rows, groups, is_correction: false })
     }
 
     /// The last result of a window that late rows have corrected.
@@ -161,7 +165,7 @@ impl WindowOperator {
         let rows = self.settled(partitions, end_us)?;
         self.position.advance(i64::MIN, end_us);
         self.forget(partitions);
-        Ok(Closed { rows, is_correction: true })
+        Ok(Closed { groups: vec![rows.num_rows()], rows, is_correction: true })
     }
 
     /// Lets go of what no window needs any more.
@@ -169,33 +173,35 @@ impl WindowOperator {
         partitions.iter_mut().for_each(|partition| partition.forget(self.position.settled_us));
     }
 
-    /// A window's rows of all partitions, in key order; a key that several have is one group.
+    /// The rows of windows, which `parts` has by window and partition, in key order; a key that several partitions have is one
+    /// group. Tells how many rows each window has.
     pub(super) fn output(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
-        end_us: i64,
-        mut parts: Vec<Part>,
-    ) -> Result<RecordBatch> {
-        let merged = merge_partitions(partitions, &mut parts, &mut self.ranks)?;
-        for (partition, part) in partitions.iter_mut().zip(&parts) {
-            partition.store.accumulators.release(&part.selection.temporary);
-        }
-        let rows = merged.as_ref().map_or_else(|| parts.iter().map(Part::len).sum(), Vec::len);
-        let mut columns = match merged {
-            // All groups are of one partition.
-            None => {
-                let only = parts.iter().position(|part| part.len() > 0).unwrap_or(0);
-                parts.swap_remove(only).columns
+        ends_us: &[i64],
+        mut parts: Vec<Vec<Part>>,
+    ) -> Result<(RecordBatch, Vec<usize>)> {
+        let mut order: Vec<Group> = Vec::new();
+        let mut counts = Vec::with_capacity(ends_us.len());
+        for (window, parts) in parts.iter_mut().enumerate() {
+            let groups = merge_partitions(partitions, parts, &mut self.ranks)?;
+            for (partition, part) in partitions.iter_mut().zip(parts.iter()) {
+                partition.store.accumulators.release(&part.selection.temporary);
             }
-            Some(order) => (0..parts[0].columns.len())
-                .map(|at| {
-                    let arrays: Vec<&dyn Array> = parts.iter().map(|part| part.columns[at].as_ref()).collect();
-                    Ok(interleave(&arrays, &order)?)
-                })
-                .collect::<Result<Vec<_>>>()?,
+            counts.push(groups.len());
+            let first = window * partitions.len();
+            order.extend(groups.into_iter().map(|(n, at)| (first + n, at)));
+        }
+        let mut parts: Vec<Part> = parts.into_iter().flatten().collect();
+        let mut with_groups = (0..parts.len()).filter(|part| parts[*part].len() > 0);
+        let mut columns = match (with_groups.next(), with_groups.next()) {
+            // In their order already.
+            (only, None) => parts.swap_remove(only.unwrap_or(0)).columns,
+            _ => interleaved(&parts, &order)?,
         };
         let results = columns.split_off(self.aggregate.functions.key_schema().fields().len());
-        self.aggregate.output(end_us, rows, &columns, results)
+        let rows = self.aggregate.output(ends_us.iter().copied().zip(counts.iter().copied()), &columns, results)?;
+        Ok((rows, counts))
     }
 
     /// Bytes held.
@@ -204,27 +210,36 @@ impl WindowOperator {
     }
 }
 
-/// The order of the groups of all partitions by key, as partition and position; `None` where one partition has them all. A
-/// key that several partitions have is added up in the first of them, in partition order.
+/// The columns of parts, with their rows in an order.
+fn interleaved(parts: &[Part], order: &[Group]) -> Result<Vec<ArrayRef>> {
+    let column = |at: usize| {
+        let arrays: Vec<&dyn Array> = parts.iter().map(|part| part.columns[at].as_ref()).collect();
+        Ok(interleave(&arrays, order)?)
+    };
+    (0..parts[0].columns.len()).map(column).collect()
+}
+
+/// The order of a window's groups by key. A key that several partitions have is added up in the first of them, in partition
+/// order.
 fn merge_partitions(
     partitions: &mut [&mut PartitionWindows],
     parts: &mut [Part],
     ranks: &mut Ranks,
-) -> Result<Option<Vec<(usize, usize)>>> {
-    if parts.iter().filter(|part| part.len() > 0).count() < 2 {
-        return Ok(None);
-    }
+) -> Result<Vec<Group>> {
     let groups = parts.iter().enumerate().flat_map(|(n, part)| (0..part.len()).map(move |at| (n, at)));
-    let mut groups: Vec<(usize, usize)> = groups.collect();
+    let mut groups: Vec<Group> = groups.collect();
+    if parts.iter().filter(|part| part.len() > 0).count() < 2 {
+        return Ok(groups);
+    }
     // Stable, and quick where runs are sorted already.
     let shared = match ranks.know(partitions, groups.len()) {
         true => {
-            let rank = |(n, at): (usize, usize)| ranks.rank(n, parts[n].selection.keys[at]);
+            let rank = |(n, at): Group| ranks.rank(n, parts[n].selection.keys[at]);
             groups.sort_by_key(|group| rank(*group));
             take_shared(&mut groups, |a, b| rank(a) == rank(b))
         }
         false => {
-            let key = |(n, at): (usize, usize)| partitions[n].store.keys.ordered(parts[n].selection.keys[at]);
+            let key = |(n, at): Group| partitions[n].store.keys.ordered(parts[n].selection.keys[at]);
             groups.sort_by(|a, b| key(*a).cmp(key(*b)));
             take_shared(&mut groups, |a, b| key(a) == key(b))
         }
@@ -250,9 +265,10 @@ fn merge_partitions(
     for n in changed {
         parts[n].columns = partitions[n].columns_of(&parts[n].selection)?;
     }
-    Ok(Some(groups))
+    Ok(groups)
 }
 
+/// A group as its part, and its position there.
 type Group = (usize, usize);
 
 /// Takes out the groups that are the same as one before them; each is returned behind that one, first those that go into the

@@ -1,10 +1,11 @@
 //! Sorts the rows of a batch into panes, and finds the late ones.
 
-use std::collections::HashMap;
-
 use arrow::array::{Array, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{max, min};
+use hashbrown::HashMap;
 
 use super::assign::{Assigner, Assignment, PaneKey};
+use super::known_panes::{KnownPanes, UNKNOWN};
 use crate::watermark::Watermark;
 
 /// A row that no window took, as the index of its row in the batch.
@@ -17,7 +18,7 @@ pub(crate) struct LateRow {
 }
 
 /// Rows with their panes.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct RowsByPane {
     /// The panes that have rows.
     pub(super) panes: Vec<PaneKey>,
@@ -29,37 +30,14 @@ pub(super) struct RowsByPane {
     pub(super) late: Vec<LateRow>,
 }
 
-impl RowsByPane {
-    /// Leaves out a row; `index` rows before it were looked at.
-    fn leave_out(&mut self, index: usize) {
-        self.taken.get_or_insert_with(|| (0..index as u32).collect());
-    }
+/// Stands for the pane of a row that no window takes.
+const LEFT_OUT: u32 = UNKNOWN;
 
-    /// Takes rows that are all of one pane.
-    fn take_all(&mut self, index: usize, rows: usize, pane: u32) {
-        if let Some(taken) = &mut self.taken {
-            taken.extend(index as u32..(index + rows) as u32);
-        }
-        self.pane_of.resize(self.pane_of.len() + rows, pane);
-    }
-
-    fn take(&mut self, index: usize, pane: u32) {
-        if let Some(taken) = &mut self.taken {
-            taken.push(index as u32);
-        }
-        self.pane_of.push(pane);
-    }
-
-    /// A join may have made several rows of a late one; it is late once.
-    fn add_late(&mut self, row: LateRow) {
-        if self.late.last() != Some(&row) {
-            self.late.push(row);
-        }
-    }
-}
-
-/// Rows that are looked at together: mostly they are all of one pane.
+/// Rows that are looked at together: those of a pane that was not seen before are looked at once more.
 const CHUNK_ROWS: usize = 1_024;
+
+/// Panes that are known at once, at most; rows of others are looked at one by one.
+const KNOWN_PANES: usize = 4_096;
 
 /// The rows to sort: `times` are of all rows that were read, `row_of` says which of them each one that the stage left came of.
 pub(super) struct Rows<'a> {
@@ -78,24 +56,24 @@ pub(super) fn sort_rows(assigner: &Assigner, lateness_us: i64, rows: &Rows<'_>) 
         rows,
         exact: rows.before,
         passed: 0,
-        recent: Recents::default(),
+        last: None,
+        known: None,
         ordinals: HashMap::new(),
+        sorted: RowsByPane { pane_of: Vec::with_capacity(rows.row_of.len()), ..RowsByPane::default() },
     };
-    let mut sorted = RowsByPane { pane_of: Vec::with_capacity(rows.row_of.len()), ..RowsByPane::default() };
-    let times = rows.times.values();
-    let mut index = 0;
-    for chunk in rows.row_of.values().chunks(CHUNK_ROWS) {
-        let bounds = chunk.iter().fold((i64::MAX, i64::MIN), |(least, most), row| {
-            let time_us = times[*row as usize];
-            (least.min(time_us), most.max(time_us))
-        });
-        match sorter.pane_of_all(bounds) {
-            Some(ordinal) => sorted.take_all(index, chunk.len(), ordinal),
-            None => sorter.sort_chunk(index, chunk, &mut sorted),
-        }
-        index += chunk.len();
+    let rows_of = rows.row_of.values();
+    let Some((first, others)) = rows_of.split_first() else { return sorter.sorted };
+    let (Some(least_us), Some(most_us)) = (min(rows.times), max(rows.times)) else {
+        rows_of.iter().for_each(|row| sorter.sort_exactly(*row));
+        return sorter.sorted();
+    };
+    sorter.know((least_us, most_us));
+    sorter.sort_exactly(*first);
+    match sorter.pane_of_all((least_us, most_us)) {
+        Some(ordinal) => sorter.sorted.pane_of.resize(rows_of.len(), ordinal),
+        None => others.chunks(CHUNK_ROWS).for_each(|chunk| sorter.sort(chunk)),
     }
-    sorted
+    sorter.sorted()
 }
 
 struct Sorter<'a> {
@@ -105,20 +83,56 @@ struct Sorter<'a> {
     /// The watermark that the next row meets whose pane depends on it, and the rows before that one.
     exact: Watermark,
     passed: usize,
-    /// Rows of one pane mostly follow each other, or take turns with those of few others: the map is asked for others only.
-    recent: Recents,
+    /// The pane of the last row that was looked at by itself: they come in runs.
+    last: Option<Recent>,
+    /// The panes that their rows belong to whatever the watermark was that each of them met.
+    known: Option<KnownPanes>,
     ordinals: HashMap<PaneKey, u32>,
+    sorted: RowsByPane,
 }
 
 impl Sorter<'_> {
-    /// The pane that rows with times between these all belong to, whatever the watermark was that each of them met.
+    /// Prepares for rows of these times.
+    fn know(&mut self, (least_us, most_us): (i64, i64)) {
+        // Before that no pane is sure; a single old row does not count.
+        let watermark_us = self.exact.current_us();
+        let from_us = least_us.max(watermark_us.saturating_sub(self.lateness_us)).min(most_us);
+        let is_in_range = self.assigner.is_in_range(from_us) && self.assigner.is_in_range(most_us);
+        let most = KNOWN_PANES.min(self.rows.times.len());
+        self.known = is_in_range.then(|| KnownPanes::over(self.assigner, (from_us, most_us), most));
+    }
+
+    /// The pane that all rows belong to.
     fn pane_of_all(&self, (least_us, most_us): (i64, i64)) -> Option<u32> {
-        if self.rows.times.null_count() > 0 {
-            return None;
+        let known = self.known.as_ref().filter(|_| self.rows.times.null_count() == 0)?;
+        let ordinal = known.number(least_us);
+        (ordinal != UNKNOWN && ordinal == known.number(most_us)).then_some(ordinal)
+    }
+
+    /// Sorts rows: at once where all are of known panes, or else one by one.
+    fn sort(&mut self, chunk: &[u32]) {
+        let times = self.rows.times.values();
+        if let Some(known) = self.known.as_ref().filter(|_| self.rows.times.null_count() == 0) {
+            let pane_of = &mut self.sorted.pane_of;
+            let mut all_known = true;
+            pane_of.extend(chunk.iter().map(|row| {
+                let ordinal = known.number(times[*row as usize]);
+                all_known &= ordinal != UNKNOWN;
+                ordinal
+            }));
+            if all_known {
+                return;
+            }
+            pane_of.truncate(pane_of.len() - chunk.len());
         }
-        let after_us = self.rows.after_us;
-        let known = self.recent.find(least_us, after_us, after_us.saturating_sub(self.lateness_us))?;
-        (most_us < known.pane_end_us).then_some(known.ordinal)
+        for row in chunk {
+            let at = *row as usize;
+            let known = self.known.as_ref().filter(|_| self.rows.times.is_valid(at));
+            match known.map_or(UNKNOWN, |known| known.number(times[at])) {
+                UNKNOWN => self.sort_exactly(*row),
+                ordinal => self.sorted.pane_of.push(ordinal),
+            }
+        }
     }
 
     /// The watermark that a row met; rows are asked for in their order.
@@ -130,119 +144,61 @@ impl Sorter<'_> {
         self.exact.current_us()
     }
 
-    /// Sorts rows; `index` were looked at before them.
-    fn sort_chunk(&mut self, index: usize, chunk: &[u32], sorted: &mut RowsByPane) {
-        let times = self.rows.times.values();
-        let has_nulls = self.rows.times.null_count() > 0;
-        let mut sure = self.sure();
-        for (index, row) in (index..).zip(chunk) {
-            match sure.ordinal(times[*row as usize]).filter(|_| !has_nulls) {
-                Some(ordinal) => sorted.take(index, ordinal),
-                None => {
-                    self.sort(index, *row, sorted);
-                    sure = self.sure();
-                }
-            }
-        }
-    }
-
-    /// The recent panes that their rows belong to whatever the watermark was that each of them met.
-    fn sure(&self) -> SurePanes {
-        let after_us = self.rows.after_us;
-        let over_us = after_us.saturating_sub(self.lateness_us);
-        let mut panes = self.recent.panes;
-        panes.iter_mut().filter(|known| !known.takes_at(after_us, over_us)).for_each(|known| *known = Recent::NONE);
-        panes.sort_unstable_by_key(|known| known.key.start_us);
-        SurePanes {
-            starts_us: panes.map(|known| known.key.start_us),
-            ends_us: panes.map(|known| known.pane_end_us),
-            ordinals: panes.map(|known| known.ordinal),
-        }
-    }
-
-    /// Sorts one row; `index` were looked at before it.
-    fn sort(&mut self, index: usize, row: u32, sorted: &mut RowsByPane) {
+    /// Sorts one row, by the watermark that it met.
+    fn sort_exactly(&mut self, row: u32) {
         let at = row as usize;
         let time_us = self.rows.times.value(at);
-        let is_null = self.rows.times.is_null(at);
         let watermark_us = self.watermark_us(at);
         let late = LateRow { row, watermark_us };
-        if is_null {
-            sorted.leave_out(index);
-            sorted.add_late(late);
-            return;
+        if self.rows.times.is_null(at) {
+            return self.add_late(late);
         }
         let over_us = watermark_us.saturating_sub(self.lateness_us);
-        if let Some(known) = self.recent.find(time_us, watermark_us, over_us) {
-            sorted.take(index, known.ordinal);
-            return;
+        if let Some(last) = self.last.filter(|last| last.holds(time_us, watermark_us, over_us)) {
+            return self.sorted.pane_of.push(last.ordinal);
         }
         match self.assigner.assign(time_us, watermark_us, self.lateness_us) {
-            Assignment::Uncovered => sorted.leave_out(index),
-            Assignment::Late => {
-                sorted.leave_out(index);
-                sorted.add_late(late);
-            }
+            Assignment::Uncovered => self.sorted.pane_of.push(LEFT_OUT),
+            Assignment::Late => self.add_late(late),
             Assignment::Pane(key) => {
                 let ordinal = *self.ordinals.entry(key).or_insert_with(|| {
-                    sorted.panes.push(key);
-                    sorted.panes.len() as u32 - 1
+                    self.sorted.panes.push(key);
+                    self.sorted.panes.len() as u32 - 1
                 });
-                sorted.take(index, ordinal);
-                let pane_end_us = self.assigner.pane_end_us(key.start_us);
-                self.recent.add(Recent { key, pane_end_us, ordinal });
+                self.sorted.pane_of.push(ordinal);
+                let pane = Recent { key, pane_end_us: self.assigner.pane_end_us(key.start_us), ordinal };
+                let after_us = self.rows.after_us;
+                if pane.takes_at(after_us, after_us.saturating_sub(self.lateness_us))
+                    && let Some(known) = &mut self.known
+                {
+                    known.know(time_us, ordinal);
+                }
+                self.last = Some(pane);
             }
         }
     }
-}
 
-/// Panes that rows came to last.
-#[derive(Debug)]
-struct Recents {
-    panes: [Recent; RECENT],
-    /// Which is the next to go.
-    oldest: usize,
-}
+    /// Leaves a row out. A join may have made several rows of a late one; it is late once.
+    fn add_late(&mut self, row: LateRow) {
+        self.sorted.pane_of.push(LEFT_OUT);
+        if self.sorted.late.last() != Some(&row) {
+            self.sorted.late.push(row);
+        }
+    }
 
-/// Panes that are looked at before the map is.
-const RECENT: usize = 8;
-
-impl Default for Recents {
-    fn default() -> Self {
-        Self { panes: [Recent::NONE; RECENT], oldest: 0 }
+    /// The rows, without those that are left out.
+    fn sorted(self) -> RowsByPane {
+        let mut sorted = self.sorted;
+        if sorted.pane_of.contains(&LEFT_OUT) {
+            let taken = (0..).zip(&sorted.pane_of).filter(|(_, pane)| **pane != LEFT_OUT);
+            sorted.taken = Some(taken.map(|(index, _)| index).collect());
+            sorted.pane_of.retain(|pane| *pane != LEFT_OUT);
+        }
+        sorted
     }
 }
 
-impl Recents {
-    fn find(&self, time_us: i64, watermark_us: i64, over_us: i64) -> Option<&Recent> {
-        self.panes.iter().find(|known| known.holds(time_us, watermark_us, over_us))
-    }
-
-    fn add(&mut self, pane: Recent) {
-        self.panes[self.oldest] = pane;
-        self.oldest = (self.oldest + 1) % RECENT;
-    }
-}
-
-/// Panes in the order of their times. Rows take turns among them, which no branch foresees: a row's pane is counted, not
-/// looked for.
-#[derive(Debug)]
-struct SurePanes {
-    starts_us: [i64; RECENT],
-    ends_us: [i64; RECENT],
-    ordinals: [u32; RECENT],
-}
-
-impl SurePanes {
-    /// The pane of a time.
-    fn ordinal(&self, time_us: i64) -> Option<u32> {
-        let begun: usize = self.starts_us.iter().map(|start_us| usize::from(*start_us <= time_us)).sum();
-        let last = begun.checked_sub(1)?;
-        (time_us < self.ends_us[last]).then(|| self.ordinals[last])
-    }
-}
-
-/// A pane that rows came to.
+/// A pane that a row came to.
 #[derive(Debug, Clone, Copy)]
 struct Recent {
     key: PaneKey,
@@ -251,12 +207,6 @@ struct Recent {
 }
 
 impl Recent {
-    const NONE: Self = Self {
-        key: PaneKey { start_us: i64::MAX, first_end_us: i64::MIN, on_time_end_us: i64::MIN },
-        pane_end_us: i64::MIN,
-        ordinal: u32::MAX,
-    };
-
     /// Whether a row belongs to it. The watermark only rises: while it has passed no end that the pane's key names, the key
     /// stays.
     fn holds(&self, time_us: i64, watermark_us: i64, over_us: i64) -> bool {
@@ -266,5 +216,97 @@ impl Recent {
     /// Whether a row of its times belongs to it.
     fn takes_at(&self, watermark_us: i64, over_us: i64) -> bool {
         watermark_us < self.key.on_time_end_us && over_us < self.key.first_end_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use thermocline_sql::Window;
+
+    use super::*;
+
+    /// Every row by itself.
+    fn sorted_one_by_one(assigner: &Assigner, lateness_us: i64, rows: &Rows<'_>) -> RowsByPane {
+        let mut sorted = RowsByPane::default();
+        let mut taken = Vec::new();
+        let watermarks = rows.before.clone().observe(rows.times);
+        for (index, row) in (0..).zip(rows.row_of.values()) {
+            let watermark_us = watermarks[*row as usize];
+            let is_null = rows.times.is_null(*row as usize);
+            match assigner.assign(rows.times.value(*row as usize), watermark_us, lateness_us) {
+                Assignment::Pane(key) if !is_null => {
+                    let known = sorted.panes.iter().position(|pane| *pane == key);
+                    sorted.pane_of.push(known.unwrap_or(sorted.panes.len()) as u32);
+                    if known.is_none() {
+                        sorted.panes.push(key);
+                    }
+                    taken.push(index);
+                }
+                Assignment::Uncovered if !is_null => {}
+                _ => {
+                    let late = LateRow { row: *row, watermark_us };
+                    if sorted.late.last() != Some(&late) {
+                        sorted.late.push(late);
+                    }
+                }
+            }
+        }
+        sorted.taken = (taken.len() < rows.row_of.len()).then_some(taken);
+        sorted
+    }
+
+    fn times() -> impl Strategy<Value = Vec<Option<i64>>> {
+        // In order but for some disorder, with holes, outliers and times that no window covers.
+        let time = prop_oneof![
+            40 => (0..30_i64).prop_map(|back| (Some(back), true)),
+            1 => Just((None, true)),
+            1 => prop_oneof![-5_000..5_000_i64, Just(i64::MIN), Just(i64::MAX - 1)].prop_map(|time| (Some(time), false)),
+        ];
+        (prop::collection::vec(time, 1..3_000), 1..40_i64).prop_map(|(times, rows_a_us)| {
+            let times = (0_i64..).zip(times);
+            times
+                .map(|(n, (time, is_back))| time.map(|time| if is_back { n / rows_a_us - time } else { time }))
+                .collect()
+        })
+    }
+
+    fn windows() -> impl Strategy<Value = Window> {
+        let hop = (1..40_i64, 1..120_i64, -5..5_i64);
+        prop_oneof![
+            hop.prop_map(|(slide_us, size_us, offset_us)| Window::Hop { slide_us, size_us, offset_us }),
+            (1..400_i64, -5..5_i64).prop_map(|(size_us, offset_us)| Window::Tumble { size_us, offset_us }),
+            (1..9_i64, 1..20_i64).prop_map(|(step_us, steps)| Window::Cumulate {
+                step_us,
+                size_us: step_us * steps,
+                offset_us: 0
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_sorted_as_one_by_one(
+            window in windows(),
+            times in times(),
+            delay_us in 0..60_i64,
+            lateness_us in prop_oneof![Just(0), 1..50_i64],
+            left in prop_oneof![Just(1), 1..4_u32],
+            seen_us in prop_oneof![Just(None), (-100..100_i64).prop_map(Some)],
+        ) {
+            let times = TimestampMicrosecondArray::from(times);
+            // A filter leaves some rows, a join makes two of some.
+            let row_of = (0..times.len() as u32).filter(|row| row % left == 0);
+            let row_of: UInt32Array = row_of.flat_map(|row| [row, row].into_iter().take(1 + usize::from(row % 7 == 3))).collect();
+            let mut before = Watermark::new(delay_us);
+            if let Some(seen_us) = seen_us {
+                before.advance_to(seen_us);
+            }
+            let mut after = before;
+            after.pass(&times, 0..times.len());
+            let rows = Rows { times: &times, row_of: &row_of, before, after_us: after.current_us() };
+            let assigner = Assigner::new(&window);
+            prop_assert_eq!(sort_rows(&assigner, lateness_us, &rows), sorted_one_by_one(&assigner, lateness_us, &rows));
+        }
     }
 }

@@ -161,7 +161,7 @@ async fn run(openness: Openness, script: &str) -> String {
 fn results(partitions: &mut [PartitionWindows; 2], operator: &mut WindowOperator, shown: &mut String) {
     let watermark_us = partitions.iter().map(|p| p.watermark.current_us()).min().unwrap();
     let mut partitions: Vec<&mut PartitionWindows> = partitions.iter_mut().collect();
-    while let Some(Closed { rows, is_correction }) = operator.close_next(&mut partitions, watermark_us).unwrap() {
+    while let Some(Closed { rows, is_correction, .. }) = operator.close_next(&mut partitions, watermark_us).unwrap() {
         let word = if is_correction { "last" } else { "first" };
         writeln!(shown, "  {word} {}", counts(&rows)).unwrap();
     }
