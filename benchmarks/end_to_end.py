@@ -202,13 +202,14 @@ def options():
     arguments.add_argument("--only", default="ingest,Q1,Q2,Q3,Q4")
     arguments.add_argument("--rows", type=int, default=FULL_ROWS)
     arguments.add_argument("--runs", type=int, default=5)
-    arguments.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("benchmark-data"))
+    arguments.add_argument("--folder", type=pathlib.Path, help="with a workload of so many rows; made where there is none")
     arguments.add_argument("--output", type=pathlib.Path)
     chosen = arguments.parse_args()
     names = {"all": list(KNOWN_PEERS), "none": []}.get(chosen.peers, chosen.peers.split(","))
     if unknown := set(names) - set(KNOWN_PEERS):
         arguments.error(f"no peers {', '.join(sorted(unknown))}")
     chosen.peers = {name: KNOWN_PEERS[name] for name in names}
+    chosen.folder = chosen.folder or pathlib.Path("benchmark-data") / str(chosen.rows)
     return chosen
 
 

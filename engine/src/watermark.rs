@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use arrow::array::{Array, TimestampMicrosecondArray};
+use arrow::compute::{max, min};
 
 /// The watermark of a partition that has no rows yet.
 pub(crate) const NO_WATERMARK: i64 = i64::MIN;
@@ -32,13 +33,18 @@ impl Watermark {
 
     /// Takes the next rows of the partition, which are `rows` of these.
     pub(crate) fn pass(&mut self, times: &TimestampMicrosecondArray, rows: Range<usize>) {
-        let highest_us = match times.null_count() {
+        let latest_us = match times.null_count() {
             0 => times.values()[rows].iter().copied().max(),
             _ => rows.filter(|row| times.is_valid(*row)).map(|row| times.value(row)).max(),
         };
-        if let Some(time_us) = highest_us {
-            self.advance_to(time_us.saturating_sub(self.delay_us));
+        if let Some(time_us) = latest_us {
+            self.pass_time(time_us);
         }
+    }
+
+    /// Takes the next rows of the partition, of which this is the latest time.
+    pub(crate) fn pass_time(&mut self, time_us: i64) {
+        self.advance_to(time_us.saturating_sub(self.delay_us));
     }
 
     /// Takes the next rows of the partition. The answer has, for each row, the watermark that the rows before it had
@@ -62,6 +68,22 @@ impl Watermark {
         self.current_us = current;
         before
     }
+}
+
+/// The earliest and the latest of times; `None` where there are none.
+pub(crate) fn bounds_us(times: &TimestampMicrosecondArray) -> Option<(i64, i64)> {
+    if times.null_count() > 0 {
+        return min(times).zip(max(times));
+    }
+    // Several at once, each of which would wait for the one before it.
+    let (chunks, rest) = times.values().as_chunks::<8>();
+    let mut lanes = [(i64::MAX, i64::MIN); 8];
+    for chunk in chunks {
+        lanes = std::array::from_fn(|lane| (lanes[lane].0.min(chunk[lane]), lanes[lane].1.max(chunk[lane])));
+    }
+    let all = lanes.into_iter().chain(rest.iter().map(|time_us| (*time_us, *time_us)));
+    let (least_us, most_us) = all.fold((i64::MAX, i64::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    (!times.is_empty()).then_some((least_us, most_us))
 }
 
 #[cfg(test)]
@@ -90,6 +112,17 @@ mod tests {
             passing.pass(&all, cut..times.len());
             assert_eq!(passing, watermark);
         }
+    }
+
+    #[test]
+    fn bounds_are_those_of_all_times() {
+        let times: Vec<i64> = (0..30_i64).map(|n| (n * 7919) % 101 - 50).collect();
+        for len in 0..times.len() {
+            let of_times = bounds_us(&times[..len].to_vec().into());
+            assert_eq!(of_times, times[..len].iter().copied().min().zip(times[..len].iter().copied().max()));
+        }
+        assert_eq!(bounds_us(&vec![None, Some(3), None, Some(-2)].into()), Some((-2, 3)));
+        assert_eq!(bounds_us(&vec![None; 9].into()), None);
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod clock;
 mod commit;
 mod condition;
 mod contain;
+mod crc;
 mod disk;
 mod error;
 mod evolution;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::error::Result;
 
-/// One aggregate function's state for many groups.
+/// The state of an aggregate function for many groups, or of several functions that are computed together.
 ///
 /// A state that was stored and restored goes on as if nothing had happened: to the bit.
 pub(crate) trait SlotAccumulator: Debug + Send {
@@ -15,13 +15,13 @@ pub(crate) trait SlotAccumulator: Debug + Send {
     /// Adds rows in their order, each to its slot; rows for which the filter is not true are left out.
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, slots: &[u32]) -> Result<()>;
 
-    /// The results of slots, which stay as they are.
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef>;
+    /// Each function's results for slots, which stay as they are.
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>>;
 
-    /// The results of slots, which are empty after it.
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef>;
+    /// Each function's results for slots, which are empty after it.
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>>;
 
-    /// The states of slots, as columns.
+    /// The states of slots, as columns: those of each function, one after the other.
     fn state(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>>;
 
     /// Puts states into empty slots.
@@ -40,10 +40,17 @@ pub(crate) trait SlotAccumulator: Debug + Send {
     fn bytes(&self) -> usize;
 }
 
+/// An accumulator, and the functions that it has the state of, by their places.
+#[derive(Debug)]
+pub(super) struct Computed {
+    pub(super) accumulator: Box<dyn SlotAccumulator>,
+    pub(super) functions: Vec<usize>,
+}
+
 /// The accumulators of an aggregate's functions, and who has which slot.
 #[derive(Debug)]
 pub(crate) struct Accumulators {
-    functions: Vec<Box<dyn SlotAccumulator>>,
+    computed: Vec<Computed>,
     /// Number of state columns of each function.
     widths: Vec<usize>,
     slots: u32,
@@ -52,8 +59,8 @@ pub(crate) struct Accumulators {
 
 impl Accumulators {
     /// `widths`: the number of state columns of each function.
-    pub(crate) fn new(functions: Vec<Box<dyn SlotAccumulator>>, widths: Vec<usize>) -> Self {
-        Self { functions, widths, slots: 0, free: Vec::new() }
+    pub(super) fn new(computed: Vec<Computed>, widths: Vec<usize>) -> Self {
+        Self { computed, widths, slots: 0, free: Vec::new() }
     }
 
     /// An empty slot.
@@ -63,8 +70,8 @@ impl Accumulators {
         }
         self.slots += 1;
         let slots = (self.slots as usize).next_power_of_two();
-        for function in &mut self.functions {
-            function.grow(slots);
+        for computed in &mut self.computed {
+            computed.accumulator.grow(slots);
         }
         self.slots - 1
     }
@@ -76,43 +83,52 @@ impl Accumulators {
         filters: &[Option<BooleanArray>],
         slots: &[u32],
     ) -> Result<()> {
-        for ((function, arguments), filter) in self.functions.iter_mut().zip(arguments).zip(filters) {
-            function.update(arguments, filter.as_ref(), slots)?;
+        for Computed { accumulator, functions } in &mut self.computed {
+            // What is computed together has the same ones.
+            let first = functions[0];
+            accumulator.update(&arguments[first], filters[first].as_ref(), slots)?;
         }
         Ok(())
     }
 
     /// Each function's results for slots, which stay as they are.
     pub(crate) fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.functions.iter_mut().map(|function| function.evaluate(slots)).collect()
+        self.results(|accumulator| accumulator.evaluate(slots))
     }
 
     /// Each function's results for slots, which are free after it.
     pub(crate) fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        let results = self.functions.iter_mut().map(|function| function.take(slots)).collect::<Result<_>>()?;
+        let results = self.results(|accumulator| accumulator.take(slots))?;
         self.free.extend(slots);
         Ok(results)
     }
 
+    fn results(
+        &mut self,
+        mut results_of: impl FnMut(&mut dyn SlotAccumulator) -> Result<Vec<ArrayRef>>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut results = Vec::with_capacity(self.widths.len());
+        for Computed { accumulator, functions } in &mut self.computed {
+            results.extend(functions.iter().copied().zip(results_of(accumulator.as_mut())?));
+        }
+        results.sort_unstable_by_key(|(function, _)| *function);
+        Ok(results.into_iter().map(|(_, result)| result).collect())
+    }
+
     /// Adds the states of slots, in turn, to those of others, as if the rows of the first had come after.
     pub(crate) fn combine(&mut self, into: &[u32], from: &[u32]) -> Result<()> {
-        self.functions.iter_mut().try_for_each(|function| function.combine(into, from))
+        self.computed.iter_mut().try_for_each(|computed| computed.accumulator.combine(into, from))
     }
 
     /// Adds states that [`state`](Self::state) gave, here or elsewhere, to slots.
     pub(crate) fn merge(&mut self, slots: &[u32], state: &[ArrayRef]) -> Result<()> {
-        let mut at = 0;
-        for (function, width) in self.functions.iter_mut().zip(&self.widths) {
-            function.merge(slots, &state[at..at + width])?;
-            at += width;
-        }
-        Ok(())
+        self.with_states(state, |accumulator, state| accumulator.merge(slots, state))
     }
 
     /// Frees slots.
     pub(crate) fn release(&mut self, slots: &[u32]) {
-        for function in &mut self.functions {
-            function.clear(slots);
+        for computed in &mut self.computed {
+            computed.accumulator.clear(slots);
         }
         self.free.extend(slots);
     }
@@ -120,26 +136,42 @@ impl Accumulators {
     /// The states of slots: each function's columns, one after the other.
     pub(crate) fn state(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut columns = Vec::new();
-        for function in &mut self.functions {
-            columns.extend(function.state(slots)?);
+        for Computed { accumulator, functions } in &mut self.computed {
+            let widths = functions.iter().flat_map(|function| std::iter::repeat_n(*function, self.widths[*function]));
+            columns.extend(widths.zip(accumulator.state(slots)?));
         }
-        Ok(columns)
+        // Stable: the columns of a function stay in their order.
+        columns.sort_by_key(|(function, _)| *function);
+        Ok(columns.into_iter().map(|(_, column)| column).collect())
     }
 
     /// Slots with these states.
     pub(crate) fn restore(&mut self, rows: usize, state: &[ArrayRef]) -> Result<Vec<u32>> {
         let slots: Vec<u32> = (0..rows).map(|_| self.allocate()).collect();
-        let mut at = 0;
-        for (function, width) in self.functions.iter_mut().zip(&self.widths) {
-            function.restore(&slots, &state[at..at + width])?;
-            at += width;
-        }
+        self.with_states(state, |accumulator, state| accumulator.restore(&slots, state))?;
         Ok(slots)
+    }
+
+    /// Hands each accumulator its columns of a state.
+    fn with_states(
+        &mut self,
+        state: &[ArrayRef],
+        mut put: impl FnMut(&mut dyn SlotAccumulator, &[ArrayRef]) -> Result<()>,
+    ) -> Result<()> {
+        for Computed { accumulator, functions } in &mut self.computed {
+            let columns = functions.iter().flat_map(|function| {
+                let start = self.widths[..*function].iter().sum();
+                &state[start..start + self.widths[*function]]
+            });
+            put(accumulator.as_mut(), &columns.cloned().collect::<Vec<_>>())?;
+        }
+        Ok(())
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.functions.iter().map(|function| function.bytes()).sum::<usize>() + self.free.capacity() * size_of::<u32>()
+        let states: usize = self.computed.iter().map(|computed| computed.accumulator.bytes()).sum();
+        states + self.free.capacity() * size_of::<u32>()
     }
 }
 

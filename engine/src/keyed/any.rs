@@ -73,23 +73,23 @@ impl SlotAccumulator for AnySlots {
     }
 
     /// As for a window function: an accumulator may be evaluated after every row.
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         if slots.is_empty() {
-            return Ok(new_empty_array(self.function.field().data_type()));
+            return Ok(vec![new_empty_array(self.function.field().data_type())]);
         }
         let results = slots.iter().map(|slot| self.with(*slot, |accumulator| accumulator.evaluate()));
-        ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
+        Ok(vec![ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)?])
     }
 
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         if slots.is_empty() {
-            return Ok(new_empty_array(self.function.field().data_type()));
+            return Ok(vec![new_empty_array(self.function.field().data_type())]);
         }
         let results = slots.iter().map(|slot| match self.forget(*slot) {
             Some(mut accumulator) => accumulator.evaluate(),
             None => self.function.create_accumulator()?.evaluate(),
         });
-        ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
+        Ok(vec![ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)?])
     }
 
     /// Reading a state may empty an accumulator, so that each goes on from what was read, as after a restart.

@@ -139,24 +139,24 @@ impl SlotAccumulator for ChunkedSlots {
         Ok(())
     }
 
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         if slots.is_empty() {
-            return Ok(new_empty_array(self.function.field().data_type()));
+            return Ok(vec![new_empty_array(self.function.field().data_type())]);
         }
         let results = slots.iter().map(|slot| self.accumulator(&self.slots[*slot as usize])?.evaluate());
-        ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)
+        Ok(vec![ScalarValue::iter_to_array(results.collect::<Result<Vec<_>>>()?)?])
     }
 
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         if slots.is_empty() {
-            return Ok(new_empty_array(self.function.field().data_type()));
+            return Ok(vec![new_empty_array(self.function.field().data_type())]);
         }
         let mut results = Vec::with_capacity(slots.len());
         for slot in slots {
             let chunks = self.put(*slot, Chunks::default());
             results.push(self.accumulator(&chunks)?.evaluate()?);
         }
-        ScalarValue::iter_to_array(results)
+        Ok(vec![ScalarValue::iter_to_array(results)?])
     }
 
     /// Whether there was a whole chunk, the state after it, the rows since as a list for each argument.

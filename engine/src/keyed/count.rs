@@ -36,14 +36,14 @@ impl SlotAccumulator for Count {
         Ok(())
     }
 
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let counts = slots.iter().map(|slot| self.counts[*slot as usize]);
-        Ok(Arc::new(Int64Array::from_iter_values(counts)))
+        Ok(vec![Arc::new(Int64Array::from_iter_values(counts))])
     }
 
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let counts = slots.iter().map(|slot| std::mem::take(&mut self.counts[*slot as usize]));
-        Ok(Arc::new(Int64Array::from_iter_values(counts)))
+        Ok(vec![Arc::new(Int64Array::from_iter_values(counts))])
     }
 
     fn state(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {

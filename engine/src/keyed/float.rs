@@ -23,6 +23,13 @@ pub(super) enum FloatFunction {
     DeviationPopulation,
 }
 
+impl FloatFunction {
+    /// Whether it can be computed together with others of its argument ([`Summaries`](super::summary::Summaries)).
+    pub(super) fn is_of_summary(self) -> bool {
+        matches!(self, Self::Sum | Self::Avg | Self::Min | Self::Max)
+    }
+}
+
 /// What was added to a slot.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct State {
@@ -46,7 +53,7 @@ impl FloatSlots {
     }
 
     fn has_squares(&self) -> bool {
-        !matches!(self.function, FloatFunction::Sum | FloatFunction::Avg | FloatFunction::Min | FloatFunction::Max)
+        !self.function.is_of_summary()
     }
 
     fn squares_of(&self, slot: u32) -> f64 {
@@ -150,11 +157,11 @@ impl SlotAccumulator for FloatSlots {
         Ok(())
     }
 
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
-        Ok(Arc::new(Float64Array::from_iter(slots.iter().map(|slot| self.result(*slot)))))
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(Float64Array::from_iter(slots.iter().map(|slot| self.result(*slot))))])
     }
 
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let results = self.evaluate(slots)?;
         self.clear(slots);
         Ok(results)

@@ -16,12 +16,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use thermocline_sql::{GroupColumn, KeyedAggregate, timestamp_type};
 
-use super::accumulators::{Accumulators, SlotAccumulator};
+use super::accumulators::{Accumulators, Computed, SlotAccumulator};
 use super::any::AnySlots;
 use super::chunked::ChunkedSlots;
 use super::count::Count;
 use super::float::{FloatFunction, FloatSlots};
 use super::integer::IntegerSum;
+use super::summary::Summaries;
 use crate::session::{physical_expr, simplified};
 
 /// A compiled aggregate by key.
@@ -194,7 +195,24 @@ impl KeyedFunctions {
             empty.grow(1);
             widths.push(empty.state(&[0])?.len());
         }
-        Ok(Accumulators::new(self.functions.iter().map(Function::accumulator).collect(), widths))
+        let mut together: Vec<Vec<usize>> = Vec::new();
+        for (n, function) in self.functions.iter().enumerate() {
+            match together.iter_mut().find(|others| self.functions[others[0]].goes_with(function)) {
+                Some(others) => others.push(n),
+                None => together.push(vec![n]),
+            }
+        }
+        let computed = together.into_iter().map(|functions| {
+            let accumulator = match functions.as_slice() {
+                [only] => self.functions[*only].accumulator(),
+                several => {
+                    let several = several.iter().filter_map(|n| self.functions[*n].of_float());
+                    Box::new(Summaries::new(several.collect())) as Box<dyn SlotAccumulator>
+                }
+            };
+            Computed { accumulator, functions }
+        });
+        Ok(Accumulators::new(computed.collect(), widths))
     }
 
     /// Evaluates keys, arguments and filters over the rows; keys that are given are to be put in.
@@ -236,26 +254,44 @@ impl KeyedFunctions {
 impl Function {
     /// Our own accumulator where there is one, or else DataFusion's, one per slot.
     fn accumulator(&self) -> Box<dyn SlotAccumulator> {
-        let float = |function| Box::new(FloatSlots::new(function)) as Box<dyn SlotAccumulator>;
         let any = || Box::new(AnySlots::new(Arc::clone(&self.expr)));
+        if let Some(function) = self.of_float() {
+            return Box::new(FloatSlots::new(function));
+        }
         if self.expr.is_distinct() {
             return any();
         }
         match (self.expr.fun().name(), self.types.as_slice()) {
             ("count", _) => Box::new(Count::default()),
             ("sum", [DataType::Int64]) => Box::new(IntegerSum::default()),
-            ("sum", [DataType::Float64]) => float(FloatFunction::Sum),
-            ("avg", [DataType::Float64]) => float(FloatFunction::Avg),
-            ("min", [DataType::Float64]) => float(FloatFunction::Min),
-            ("max", [DataType::Float64]) => float(FloatFunction::Max),
-            ("var", [DataType::Float64]) => float(FloatFunction::VarianceSample),
-            ("var_pop", [DataType::Float64]) => float(FloatFunction::VariancePopulation),
-            ("stddev", [DataType::Float64]) => float(FloatFunction::DeviationSample),
-            ("stddev_pop", [DataType::Float64]) => float(FloatFunction::DeviationPopulation),
             (name, _) if EXACT.contains(&name) => any(),
             (_, []) => any(),
             _ => Box::new(ChunkedSlots::new(Arc::clone(&self.expr), self.types.clone())),
         }
+    }
+
+    /// Which of the functions of floats that are our own it is.
+    fn of_float(&self) -> Option<FloatFunction> {
+        if self.expr.is_distinct() || self.types != [DataType::Float64] {
+            return None;
+        }
+        match self.expr.fun().name() {
+            "sum" => Some(FloatFunction::Sum),
+            "avg" => Some(FloatFunction::Avg),
+            "min" => Some(FloatFunction::Min),
+            "max" => Some(FloatFunction::Max),
+            "var" => Some(FloatFunction::VarianceSample),
+            "var_pop" => Some(FloatFunction::VariancePopulation),
+            "stddev" => Some(FloatFunction::DeviationSample),
+            "stddev_pop" => Some(FloatFunction::DeviationPopulation),
+            _ => None,
+        }
+    }
+
+    /// Whether both are computed in one go: of the same values.
+    fn goes_with(&self, other: &Self) -> bool {
+        let is_of_summary = |function: &Self| function.of_float().is_some_and(FloatFunction::is_of_summary);
+        is_of_summary(self) && is_of_summary(other) && self.arguments == other.arguments && self.filter == other.filter
     }
 }
 

@@ -37,13 +37,13 @@ impl SlotAccumulator for IntegerSum {
         Ok(())
     }
 
-    fn evaluate(&mut self, slots: &[u32]) -> Result<ArrayRef> {
-        Ok(Arc::new(Int64Array::from_iter(slots.iter().map(|slot| self.sums[*slot as usize]))))
+    fn evaluate(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
+        Ok(vec![Arc::new(Int64Array::from_iter(slots.iter().map(|slot| self.sums[*slot as usize])))])
     }
 
-    fn take(&mut self, slots: &[u32]) -> Result<ArrayRef> {
+    fn take(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
         let sums = slots.iter().map(|slot| self.sums[*slot as usize].take());
-        Ok(Arc::new(Int64Array::from_iter(sums)))
+        Ok(vec![Arc::new(Int64Array::from_iter(sums))])
     }
 
     fn state(&mut self, slots: &[u32]) -> Result<Vec<ArrayRef>> {

@@ -12,6 +12,7 @@ mod count;
 mod float;
 mod functions;
 mod integer;
+mod summary;
 mod table;
 
 pub(crate) use accumulators::Accumulators;

@@ -364,59 +364,48 @@ impl WindowedQuery {
     /// Closes what the watermark has passed.
     async fn close_windows(&mut self, watermark_us: i64) -> Result<()> {
         loop {
-            let ends_us = self.operator.due_together(&windows(&mut self.partitions), watermark_us, CLOSED_TOGETHER);
+            let ends_us = self.due_together(watermark_us);
             if ends_us.len() > 1 {
-                self.close_together(ends_us).await?;
+                self.close_together(ends_us, watermark_us).await?;
                 continue;
             }
             let due = self.operator.next_due(&mut windows(&mut self.partitions), watermark_us);
-            match due {
+            let closed = match due {
                 None => return Ok(()),
-                Some(Due::First { end_us }) => self.close_together(vec![end_us]).await?,
-                Some(Due::Last { end_us }) => {
-                    let closed = self.operator.close_last(&mut windows(&mut self.partitions), end_us)?;
-                    self.emit(&closed).await?;
+                Some(Due::First { end_us }) => {
+                    let parts = make_parts(&mut self.partitions, 1, move |windows| windows.first_part(end_us)).await?;
+                    self.operator.close_first(&mut windows(&mut self.partitions), end_us, parts)?
                 }
+                Some(Due::Last { end_us }) => self.operator.close_last(&mut windows(&mut self.partitions), end_us)?,
+            };
+            emit(&mut self.members, &closed, &mut self.commit).await?;
+            self.operator.forget(&mut windows(&mut self.partitions));
+        }
+    }
+
+    fn due_together(&mut self, watermark_us: i64) -> Arc<[i64]> {
+        self.operator.due_together(&windows(&mut self.partitions), watermark_us, CLOSED_TOGETHER).into()
+    }
+
+    /// Emits the first results of windows, in order; as long as more can be closed together, partitions make their parts of the
+    /// next ones meanwhile.
+    async fn close_together(&mut self, mut ends_us: Arc<[i64]>, watermark_us: i64) -> Result<()> {
+        let mut parts = first_parts(&mut self.partitions, &ends_us).await?;
+        loop {
+            self.operator.pass_together(&ends_us);
+            let next = self.due_together(watermark_us);
+            let emitted = async {
+                let closed = self.operator.put_together(&ends_us, parts)?;
+                emit(&mut self.members, &closed, &mut self.commit).await
+            };
+            if next.len() < 2 {
+                return emitted.await;
             }
+            // In this order: the one begins other tasks' work, the other is this one's.
+            let (made, emitted) = tokio::join!(first_parts(&mut self.partitions, &next), emitted);
+            emitted?;
+            (ends_us, parts) = (next, made?);
         }
-    }
-
-    /// Emits the first results of windows, in order.
-    async fn close_together(&mut self, ends_us: Vec<i64>) -> Result<()> {
-        let ends_us = Arc::<[i64]>::from(ends_us);
-        let mut parts: Vec<_> = self.first_parts(&ends_us).await?.into_iter().map(Vec::into_iter).collect();
-        let parts = ends_us.iter().map(|_| parts.iter_mut().flat_map(Iterator::next).collect()).collect();
-        let closed = self.operator.close_first(&mut windows(&mut self.partitions), &ends_us, parts)?;
-        self.emit(&closed).await?;
-        self.operator.forget(&mut windows(&mut self.partitions));
-        Ok(())
-    }
-
-    async fn emit(&mut self, closed: &Closed) -> Result<()> {
-        for member in &mut self.members {
-            member.emit(closed, &mut self.commit).await?;
-        }
-        Ok(())
-    }
-
-    /// What each partition has of the first results of windows; of many groups side by side.
-    async fn first_parts(&mut self, ends_us: &Arc<[i64]>) -> Result<Vec<Vec<Part>>> {
-        let parts_of = |windows: &mut PartitionWindows, ends_us: &[i64]| {
-            let parts = ends_us.iter().map(|end_us| windows.first_part(*end_us));
-            parts.collect::<datafusion::error::Result<Vec<_>>>().map_err(Error::from)
-        };
-        let keys: usize = self.partitions.iter().flatten().map(|task| task.windows.keys()).sum();
-        if keys * ends_us.len() < KEYS_SIDE_BY_SIDE {
-            return windows(&mut self.partitions).into_iter().map(|windows| parts_of(windows, ends_us)).collect();
-        }
-        let parts = side_by_side(&mut self.partitions, |mut task| {
-            let ends_us = Arc::clone(ends_us);
-            async move {
-                let parts = parts_of(&mut task.windows, &ends_us);
-                (task, parts)
-            }
-        });
-        parts.await
     }
 
     /// Emits groups that rows have changed, of windows that are open or take late rows, where the query asks for it now.
@@ -547,6 +536,39 @@ impl WindowedQuery {
         self.members[0].counters.set_state_bytes(measures.state_bytes)?;
         Ok(measures)
     }
+}
+
+async fn emit(members: &mut [Member], closed: &Closed, commit: &mut Commit) -> Result<()> {
+    for member in members {
+        member.emit(closed, commit).await?;
+    }
+    Ok(())
+}
+
+/// What each partition has of the first results of windows that are closed together.
+async fn first_parts(partitions: &mut Partitions<PartitionTask>, ends_us: &Arc<[i64]>) -> Result<Vec<Vec<Part>>> {
+    let ends_us = Arc::clone(ends_us);
+    make_parts(partitions, ends_us.len(), move |windows| windows.first_parts(&ends_us)).await
+}
+
+/// What each partition makes of so many windows; of many groups side by side.
+async fn make_parts<T: Send + 'static>(
+    partitions: &mut Partitions<PartitionTask>,
+    count: usize,
+    make: impl Fn(&mut PartitionWindows) -> datafusion::error::Result<T> + Clone + Send + 'static,
+) -> Result<Vec<T>> {
+    let keys: usize = partitions.iter().flatten().map(|task| task.windows.keys()).sum();
+    if keys * count < KEYS_SIDE_BY_SIDE {
+        return windows(partitions).into_iter().map(|windows| make(windows).map_err(Error::from)).collect();
+    }
+    let parts = side_by_side(partitions, |mut task| {
+        let make = make.clone();
+        async move {
+            let parts = make(&mut task.windows).map_err(Error::from);
+            (task, parts)
+        }
+    });
+    parts.await
 }
 
 /// The panes of all partitions.

@@ -1,5 +1,5 @@
-//! The panes over a stretch of event time, by number: which of them a time lies in is found without a branch that depends on
-//! it, and without a division.
+//! The panes over a stretch of event time: which of them a time lies in is found without a branch that depends on it, and
+//! without a division.
 
 use super::assign::Assigner;
 
@@ -16,7 +16,7 @@ pub(super) struct KnownPanes {
     /// Of each bucket, the pane that it begins in.
     first_panes: Vec<u32>,
     ends_us: Vec<i64>,
-    /// One more than there are panes: behind the last one nothing is known.
+    /// Of each pane its number. One more than there are panes: behind the last one nothing is known.
     numbers: Vec<u32>,
 }
 
@@ -46,19 +46,28 @@ impl KnownPanes {
         Self { start_us, bucket_bits, first_panes, numbers: vec![UNKNOWN; ends_us.len() + 1], ends_us }
     }
 
+    /// How many panes there are.
+    pub(super) fn len(&self) -> usize {
+        self.ends_us.len()
+    }
+
     /// The number of the pane that a time lies in; [`UNKNOWN`] where it has none.
     pub(super) fn number(&self, time_us: i64) -> u32 {
-        self.pane(time_us).map_or(UNKNOWN, |pane| self.numbers[pane])
+        self.place(time_us).map_or(UNKNOWN, |pane| self.numbers[pane])
     }
 
-    /// Gives the pane that a time lies in a number.
-    pub(super) fn know(&mut self, time_us: i64, number: u32) {
-        if let Some(pane) = self.pane(time_us).filter(|pane| *pane < self.ends_us.len()) {
-            self.numbers[pane] = number;
-        }
+    /// Which of the panes a time lies in.
+    pub(super) fn pane(&self, time_us: i64) -> Option<usize> {
+        self.place(time_us).filter(|pane| *pane < self.len())
     }
 
-    fn pane(&self, time_us: i64) -> Option<usize> {
+    /// Gives a pane a number.
+    pub(super) fn know(&mut self, pane: usize, number: u32) {
+        self.numbers[pane] = number;
+    }
+
+    /// As [`pane`](Self::pane), or one more than there are.
+    fn place(&self, time_us: i64) -> Option<usize> {
         // A time before the start is further away than any bucket.
         let distance_us = time_us.wrapping_sub(self.start_us) as u64;
         let bucket = usize::try_from(distance_us >> self.bucket_bits).ok()?;

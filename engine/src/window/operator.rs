@@ -25,6 +25,12 @@ pub(crate) struct Closed {
     pub(crate) is_correction: bool,
 }
 
+impl Closed {
+    fn one(rows: RecordBatch, is_correction: bool) -> Self {
+        Self { groups: vec![rows.num_rows()], rows, is_correction }
+    }
+}
+
 /// A result that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
@@ -98,7 +104,7 @@ impl WindowOperator {
             Some(Due::First { end_us }) => {
                 let parts = partitions.iter_mut().map(|partition| partition.first_part(end_us));
                 let parts = parts.collect::<Result<_>>()?;
-                let closed = self.close_first(partitions, &[end_us], vec![parts])?;
+                let closed = self.close_first(partitions, end_us, parts)?;
                 self.forget(partitions);
                 Ok(Some(closed))
             }
@@ -107,7 +113,8 @@ impl WindowOperator {
     }
 
     /// Ends of the windows whose first results the watermark lets out next, at most `most`, if partitions can make their parts of
-    /// all of them before any is put together: no key is in several partitions, and no result is corrected.
+    /// all of them, and forget them, before any is put together: no key is in several partitions, no result is corrected, and
+    /// the order of the keys is known.
     pub(crate) fn due_together(
         &self,
         partitions: &[&mut PartitionWindows],
@@ -142,21 +149,48 @@ impl WindowOperator {
         next.map(|(_, due)| due)
     }
 
-    /// The first results of windows, of what [each partition has](PartitionWindows::first_part) of each. What is over with them
-    /// is held until [`forget`](Self::forget). Several windows are those that are [due together](Self::due_together).
+    /// The first result of a window, of what [each partition has](PartitionWindows::first_part) of it. What is over with it is
+    /// held until [`forget`](Self::forget).
     pub(crate) fn close_first(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
-        ends_us: &[i64],
-        parts: Vec<Vec<Part>>,
+        end_us: i64,
+        parts: Vec<Part>,
     ) -> Result<Closed> {
-        let (rows, groups) = self.output(partitions, ends_us, parts)?;
+        let rows = self.output(partitions, end_us, parts)?;
         // Corrections that are due at the same time come after it.
         let lateness_us = self.openness.lateness_us;
-        for end_us in ends_us {
-            let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
-            self.position.advance(*end_us, before_us);
+        let before_us = end_us.saturating_sub(lateness_us).saturating_sub(i64::from(lateness_us > 0));
+        self.position.advance(end_us, before_us);
+        Ok(Closed::one(rows, false))
+    }
+
+    /// Windows that are [due together](Self::due_together) are closed, once partitions have made
+    /// [their parts](PartitionWindows::first_parts) of all of them.
+    pub(crate) fn pass_together(&mut self, ends_us: &[i64]) {
+        ends_us.iter().for_each(|end_us| self.position.advance(*end_us, *end_us));
+    }
+
+    /// The first results of windows that were closed together, of the parts that each partition has made.
+    pub(crate) fn put_together(&self, ends_us: &[i64], parts: Vec<Vec<Part>>) -> Result<Closed> {
+        let mut order: Vec<Group> = Vec::new();
+        let mut groups = Vec::with_capacity(ends_us.len());
+        let mut ranked: Vec<(u32, Group)> = Vec::new();
+        for window in 0..ends_us.len() {
+            ranked.clear();
+            for (n, parts) in parts.iter().enumerate() {
+                let part = n * ends_us.len() + window;
+                let keys = parts[window].selection.keys.iter().enumerate();
+                ranked.extend(keys.map(|(at, key)| (self.ranks.rank(n, *key), (part, at))));
+            }
+            // Each partition's are in order already, which a stable sort makes use of.
+            ranked.sort_by_key(|(rank, _)| *rank);
+            order.extend(ranked.iter().map(|(_, group)| *group));
+            groups.push(ranked.len());
         }
+        let parts: Vec<Part> = parts.into_iter().flatten().collect();
+        let columns = interleaved(&parts, &order)?;
+        let rows = self.rows(ends_us.iter().copied().zip(groups.iter().copied()), columns)?;
         Ok(Closed { rows, groups, is_correction: false })
     }
 
@@ -165,7 +199,7 @@ impl WindowOperator {
         let rows = self.settled(partitions, end_us)?;
         self.position.advance(i64::MIN, end_us);
         self.forget(partitions);
-        Ok(Closed { groups: vec![rows.num_rows()], rows, is_correction: true })
+        Ok(Closed::one(rows, true))
     }
 
     /// Lets go of what no window needs any more.
@@ -173,35 +207,30 @@ impl WindowOperator {
         partitions.iter_mut().for_each(|partition| partition.forget(self.position.settled_us));
     }
 
-    /// The rows of windows, which `parts` has by window and partition, in key order; a key that several partitions have is one
-    /// group. Tells how many rows each window has.
+    /// A window's rows of all partitions, in key order; a key that several partitions have is one group.
     pub(super) fn output(
         &mut self,
         partitions: &mut [&mut PartitionWindows],
-        ends_us: &[i64],
-        mut parts: Vec<Vec<Part>>,
-    ) -> Result<(RecordBatch, Vec<usize>)> {
-        let mut order: Vec<Group> = Vec::new();
-        let mut counts = Vec::with_capacity(ends_us.len());
-        for (window, parts) in parts.iter_mut().enumerate() {
-            let groups = merge_partitions(partitions, parts, &mut self.ranks)?;
-            for (partition, part) in partitions.iter_mut().zip(parts.iter()) {
-                partition.store.accumulators.release(&part.selection.temporary);
-            }
-            counts.push(groups.len());
-            let first = window * partitions.len();
-            order.extend(groups.into_iter().map(|(n, at)| (first + n, at)));
+        end_us: i64,
+        mut parts: Vec<Part>,
+    ) -> Result<RecordBatch> {
+        let order = merge_partitions(partitions, &mut parts, &mut self.ranks)?;
+        for (partition, part) in partitions.iter_mut().zip(&parts) {
+            partition.store.accumulators.release(&part.selection.temporary);
         }
-        let mut parts: Vec<Part> = parts.into_iter().flatten().collect();
         let mut with_groups = (0..parts.len()).filter(|part| parts[*part].len() > 0);
-        let mut columns = match (with_groups.next(), with_groups.next()) {
+        let columns = match (with_groups.next(), with_groups.next()) {
             // In their order already.
             (only, None) => parts.swap_remove(only.unwrap_or(0)).columns,
             _ => interleaved(&parts, &order)?,
         };
+        self.rows(std::iter::once((end_us, order.len())), columns)
+    }
+
+    /// Keys and results as rows; of each window its end and how many of them it has.
+    fn rows(&self, windows: impl Iterator<Item = (i64, usize)>, mut columns: Vec<ArrayRef>) -> Result<RecordBatch> {
         let results = columns.split_off(self.aggregate.functions.key_schema().fields().len());
-        let rows = self.aggregate.output(ends_us.iter().copied().zip(counts.iter().copied()), &columns, results)?;
-        Ok((rows, counts))
+        self.aggregate.output(windows, &columns, results)
     }
 
     /// Bytes held.

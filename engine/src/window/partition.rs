@@ -16,7 +16,7 @@ use super::pane::Pane;
 use super::sort_rows::{self, LateRow, RowsByPane, sort_rows};
 use super::store::{Selection, Store};
 use crate::keyed::KeyedRows;
-use crate::watermark::Watermark;
+use crate::watermark::{Watermark, bounds_us};
 
 /// Rows of a partition between two checkpoints: about how many are read again after a crash.
 const CHECKPOINT_ROWS: u64 = 1 << 20;
@@ -130,9 +130,12 @@ impl PartitionWindows {
         row_of: &UInt32Array,
     ) -> Result<Vec<LateRow>> {
         let before = self.watermark;
-        self.watermark.pass(times, 0..times.len());
+        let bounds_us = bounds_us(times);
+        if let Some((_, latest_us)) = bounds_us {
+            self.watermark.pass_time(latest_us);
+        }
         self.next_offset += times.len() as u64;
-        let all = sort_rows::Rows { times, row_of, before, after_us: self.watermark.current_us() };
+        let all = sort_rows::Rows { times, bounds_us, row_of, before, after_us: self.watermark.current_us() };
         let sorted = sort_rows(&self.aggregate.assigner, self.openness.lateness_us, &all);
         let RowsByPane { panes, pane_of, taken, late } = sorted;
         match taken {
@@ -209,6 +212,20 @@ impl PartitionWindows {
     pub(crate) fn first_part(&mut self, end_us: i64) -> Result<Part> {
         let selection = self.first_result(end_us)?;
         Ok(Part { columns: self.columns_of(&selection)?, selection })
+    }
+
+    /// The same of windows that are closed [together](super::WindowOperator::due_together), which are over then.
+    pub(crate) fn first_parts(&mut self, ends_us: &[i64]) -> Result<Vec<Part>> {
+        let mut parts = Vec::with_capacity(ends_us.len());
+        for end_us in ends_us {
+            let mut part = self.first_part(*end_us)?;
+            self.store.accumulators.release(&std::mem::take(&mut part.selection.temporary));
+            parts.push(part);
+        }
+        if let Some(last_us) = ends_us.last() {
+            self.forget(*last_us);
+        }
+        Ok(parts)
     }
 
     /// What it has of the window that ends at `end_us` as all its rows make it, late ones among them; of `wanted` keys, which are

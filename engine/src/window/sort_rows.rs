@@ -1,7 +1,6 @@
 //! Sorts the rows of a batch into panes, and finds the late ones.
 
 use arrow::array::{Array, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{max, min};
 use hashbrown::HashMap;
 
 use super::assign::{Assigner, Assignment, PaneKey};
@@ -42,6 +41,8 @@ const KNOWN_PANES: usize = 4_096;
 /// The rows to sort: `times` are of all rows that were read, `row_of` says which of them each one that the stage left came of.
 pub(super) struct Rows<'a> {
     pub(super) times: &'a TimestampMicrosecondArray,
+    /// The earliest and the latest of these.
+    pub(super) bounds_us: Option<(i64, i64)>,
     pub(super) row_of: &'a UInt32Array,
     /// Where the watermark stood before them, and stands after them.
     pub(super) before: Watermark,
@@ -56,20 +57,20 @@ pub(super) fn sort_rows(assigner: &Assigner, lateness_us: i64, rows: &Rows<'_>) 
         rows,
         exact: rows.before,
         passed: 0,
-        last: None,
         known: None,
+        recent: Vec::new(),
         ordinals: HashMap::new(),
         sorted: RowsByPane { pane_of: Vec::with_capacity(rows.row_of.len()), ..RowsByPane::default() },
     };
     let rows_of = rows.row_of.values();
     let Some((first, others)) = rows_of.split_first() else { return sorter.sorted };
-    let (Some(least_us), Some(most_us)) = (min(rows.times), max(rows.times)) else {
+    let Some(bounds_us) = rows.bounds_us else {
         rows_of.iter().for_each(|row| sorter.sort_exactly(*row));
         return sorter.sorted();
     };
-    sorter.know((least_us, most_us));
+    sorter.know(bounds_us);
     sorter.sort_exactly(*first);
-    match sorter.pane_of_all((least_us, most_us)) {
+    match sorter.pane_of_all(bounds_us) {
         Some(ordinal) => sorter.sorted.pane_of.resize(rows_of.len(), ordinal),
         None => others.chunks(CHUNK_ROWS).for_each(|chunk| sorter.sort(chunk)),
     }
@@ -83,10 +84,10 @@ struct Sorter<'a> {
     /// The watermark that the next row meets whose pane depends on it, and the rows before that one.
     exact: Watermark,
     passed: usize,
-    /// The pane of the last row that was looked at by itself: they come in runs.
-    last: Option<Recent>,
-    /// The panes that their rows belong to whatever the watermark was that each of them met.
+    /// Those panes have numbers that their rows belong to whatever the watermark was that each of them met.
     known: Option<KnownPanes>,
+    /// Of each of these panes what its last row came to that was looked at by itself.
+    recent: Vec<Option<Recent>>,
     ordinals: HashMap<PaneKey, u32>,
     sorted: RowsByPane,
 }
@@ -94,12 +95,22 @@ struct Sorter<'a> {
 impl Sorter<'_> {
     /// Prepares for rows of these times.
     fn know(&mut self, (least_us, most_us): (i64, i64)) {
-        // Before that no pane is sure; a single old row does not count.
-        let watermark_us = self.exact.current_us();
-        let from_us = least_us.max(watermark_us.saturating_sub(self.lateness_us)).min(most_us);
-        let is_in_range = self.assigner.is_in_range(from_us) && self.assigner.is_in_range(most_us);
+        let assigner = self.assigner;
+        let over_us = self.exact.current_us().saturating_sub(self.lateness_us);
+        if !assigner.is_in_range(most_us) || !assigner.is_in_range(least_us.max(over_us).min(most_us)) {
+            return;
+        }
         let most = KNOWN_PANES.min(self.rows.times.len());
-        self.known = is_in_range.then(|| KnownPanes::over(self.assigner, (from_us, most_us), most));
+        let pane_us = assigner.pane_end_us(assigner.pane_start_us(most_us)).abs_diff(assigner.pane_start_us(most_us));
+        // No row before that counts, and none is sure before the watermark: where there are too many panes, those from there on.
+        let first_us = least_us.max(assigner.first_open_pane_us(over_us)).min(most_us);
+        let from_us = match most_us.abs_diff(first_us) / pane_us < most as u64 {
+            true => first_us,
+            false => least_us.max(over_us).min(most_us),
+        };
+        let known = KnownPanes::over(assigner, (from_us, most_us), most);
+        self.recent = vec![None; known.len()];
+        self.known = Some(known);
     }
 
     /// The pane that all rows belong to.
@@ -154,8 +165,11 @@ impl Sorter<'_> {
             return self.add_late(late);
         }
         let over_us = watermark_us.saturating_sub(self.lateness_us);
-        if let Some(last) = self.last.filter(|last| last.holds(time_us, watermark_us, over_us)) {
-            return self.sorted.pane_of.push(last.ordinal);
+        let pane = self.known.as_ref().and_then(|known| known.pane(time_us));
+        if let Some(recent) =
+            pane.and_then(|pane| self.recent[pane]).filter(|recent| recent.takes(watermark_us, over_us))
+        {
+            return self.sorted.pane_of.push(recent.ordinal);
         }
         match self.assigner.assign(time_us, watermark_us, self.lateness_us) {
             Assignment::Uncovered => self.sorted.pane_of.push(LEFT_OUT),
@@ -166,14 +180,13 @@ impl Sorter<'_> {
                     self.sorted.panes.len() as u32 - 1
                 });
                 self.sorted.pane_of.push(ordinal);
-                let pane = Recent { key, pane_end_us: self.assigner.pane_end_us(key.start_us), ordinal };
+                let (Some(pane), Some(known)) = (pane, &mut self.known) else { return };
+                let recent = Recent { key, ordinal };
                 let after_us = self.rows.after_us;
-                if pane.takes_at(after_us, after_us.saturating_sub(self.lateness_us))
-                    && let Some(known) = &mut self.known
-                {
-                    known.know(time_us, ordinal);
+                if recent.takes(after_us, after_us.saturating_sub(self.lateness_us)) {
+                    known.know(pane, ordinal);
                 }
-                self.last = Some(pane);
+                self.recent[pane] = Some(recent);
             }
         }
     }
@@ -198,23 +211,17 @@ impl Sorter<'_> {
     }
 }
 
-/// A pane that a row came to.
+/// What a row of a pane came to.
 #[derive(Debug, Clone, Copy)]
 struct Recent {
     key: PaneKey,
-    pane_end_us: i64,
     ordinal: u32,
 }
 
 impl Recent {
-    /// Whether a row belongs to it. The watermark only rises: while it has passed no end that the pane's key names, the key
-    /// stays.
-    fn holds(&self, time_us: i64, watermark_us: i64, over_us: i64) -> bool {
-        (self.key.start_us..self.pane_end_us).contains(&time_us) && self.takes_at(watermark_us, over_us)
-    }
-
-    /// Whether a row of its times belongs to it.
-    fn takes_at(&self, watermark_us: i64, over_us: i64) -> bool {
+    /// Whether another row of the pane comes to the same. The watermark only rises: while it has passed no end that the key
+    /// names, the key stays.
+    fn takes(&self, watermark_us: i64, over_us: i64) -> bool {
         watermark_us < self.key.on_time_end_us && over_us < self.key.first_end_us
     }
 }
@@ -225,6 +232,7 @@ mod tests {
     use thermocline_sql::Window;
 
     use super::*;
+    use crate::watermark::bounds_us;
 
     /// Every row by itself.
     fn sorted_one_by_one(assigner: &Assigner, lateness_us: i64, rows: &Rows<'_>) -> RowsByPane {
@@ -304,7 +312,8 @@ mod tests {
             }
             let mut after = before;
             after.pass(&times, 0..times.len());
-            let rows = Rows { times: &times, row_of: &row_of, before, after_us: after.current_us() };
+            let rows =
+                Rows { times: &times, bounds_us: bounds_us(&times), row_of: &row_of, before, after_us: after.current_us() };
             let assigner = Assigner::new(&window);
             prop_assert_eq!(sort_rows(&assigner, lateness_us, &rows), sorted_one_by_one(&assigner, lateness_us, &rows));
         }

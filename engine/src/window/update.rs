@@ -96,6 +96,6 @@ impl WindowOperator {
             let wanted: Vec<u32> = keys.iter().filter_map(|key| partition.store.keys.find(key)).collect();
             parts.push(partition.present_part(end_us, wanted)?);
         }
-        Ok(self.output(partitions, &[end_us], vec![parts])?.0)
+        self.output(partitions, end_us, parts)
     }
 }

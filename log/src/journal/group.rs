@@ -8,6 +8,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::concat_batches;
 
 use crate::commit::{OffsetRange, Receipt};
+use crate::crc;
 use crate::error::Result;
 use crate::idempotency::GroupIds;
 use crate::ipc::{EncodedBatch, encode_batch};
@@ -18,7 +19,7 @@ use crate::stream::StreamId;
 /// Small batches are joined up to this many rows.
 const JOIN_ROWS: usize = 8192;
 /// From this size on, combining checksums is cheaper than computing them again.
-const COMBINE_BYTES: usize = 64 << 10;
+const COMBINE_BYTES: usize = 16 << 10;
 
 /// Rows that the group adds to a partition.
 #[derive(Debug)]
@@ -212,7 +213,7 @@ impl Group {
         self.push_part(Buffer::from_vec(header));
         let data_bytes = message.len() + body.len();
         if data_bytes >= COMBINE_BYTES {
-            self.body_crc = crc32c::crc32c_combine(self.body_crc, crc, data_bytes);
+            self.body_crc = crc::combine(self.body_crc, crc, data_bytes);
             self.body_bytes += data_bytes as u64;
             self.parts.extend([Buffer::from_vec(message), body]);
         } else {
