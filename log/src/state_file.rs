@@ -8,6 +8,9 @@ use crate::error::{Result, io_error};
 use crate::log::{Log, PARTIAL_SUFFIX, STATE_FOLDER};
 use crate::shared::Shared;
 
+/// So much is written and made durable at once: a commit that is synced meanwhile waits behind it.
+const PIECE_BYTES: usize = 4 << 20;
+
 /// Path of the state file of that name.
 pub(crate) fn path_of(shared: &Shared, name: &str) -> Result<PathBuf> {
     let path = shared.dir.join(STATE_FOLDER).join(name);
@@ -29,8 +32,15 @@ impl Log {
         let partial = path_of(self.shared(), &format!("{name}{PARTIAL_SUFFIX}"))?;
         let write = || {
             let file = disk.create(&partial).map_err(io_error("create state file", &partial))?;
-            file.write_all_at(&[content], 0).map_err(io_error("write state file", &partial))?;
-            file.sync_data().map_err(io_error("sync state file", &partial))?;
+            let sync = || file.sync_data().map_err(io_error("sync state file", &partial));
+            for (n, piece) in content.chunks(PIECE_BYTES).enumerate() {
+                if n > 0 {
+                    sync()?;
+                }
+                let offset = (n * PIECE_BYTES) as u64;
+                file.write_all_at(&[piece], offset).map_err(io_error("write state file", &partial))?;
+            }
+            sync()?;
             disk.rename(&partial, &path).map_err(io_error("rename state file", &partial))
         };
         write().inspect_err(|_| {

@@ -5,6 +5,8 @@
 pub(super) struct Changes {
     /// Since the state was last taken.
     since: Vec<u64>,
+    /// How many bits are set there.
+    count: u64,
     /// What was taken, until it is known whether that could be stored.
     taken: Option<Vec<u64>>,
 }
@@ -15,13 +17,22 @@ impl Changes {
         for slot in slots {
             let (at, bit) = place(*slot);
             match self.since.get_mut(at) {
-                Some(word) => *word |= bit,
+                Some(word) => {
+                    self.count += u64::from(*word & bit == 0);
+                    *word |= bit;
+                }
                 None => {
                     self.since.resize(at, 0);
                     self.since.push(bit);
+                    self.count += 1;
                 }
             }
         }
+    }
+
+    /// How many slots have changed since the state was last taken.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     /// What has changed is about to be stored; what changes from now on is not.
@@ -29,6 +40,7 @@ impl Changes {
         debug_assert!(!self.are_taken(), "one after the other");
         let next = vec![0; self.since.len()];
         self.taken = Some(std::mem::replace(&mut self.since, next));
+        self.count = 0;
     }
 
     /// Whether it is not known yet if what was taken could be stored.
@@ -52,6 +64,7 @@ impl Changes {
         for (since, taken) in self.since.iter_mut().zip(self.taken.take().unwrap_or_default()) {
             *since |= taken;
         }
+        self.count = self.since.iter().map(|word| u64::from(word.count_ones())).sum();
     }
 
     /// Bytes held.

@@ -49,6 +49,15 @@ impl Groups {
         }
     }
 
+    /// Makes room for as many as others have, if that is little, where there are none yet.
+    pub(super) fn reserve_as(&mut self, others: &Self) {
+        if let (Slots::Dense(slots), Slots::Dense(others)) = (&mut self.slots, &others.slots)
+            && slots.is_empty()
+        {
+            slots.reserve_exact(others.len().min(DENSE_KEYS));
+        }
+    }
+
     /// Gives a key that has none a slot.
     pub(super) fn insert(&mut self, key: u32, slot: u32) {
         let at = key as usize;
@@ -93,11 +102,19 @@ impl Groups {
 
     /// Keys and slots of the groups whose slot is wanted, in no particular order.
     pub(super) fn of_slots(&self, is_wanted: impl Fn(u32) -> bool) -> (Vec<u32>, Vec<u32>) {
-        // A checkpoint looks at every group of a pane: without a call for each.
         match &self.slots {
+            // A checkpoint looks at every group of a pane, and mostly few of them have changed.
             Slots::Dense(slots) => {
-                let slots = (0..).zip(slots.iter().copied());
-                slots.filter(|(_, slot)| *slot != NONE && is_wanted(*slot)).unzip()
+                let is_wanted = |slot: u32| slot != NONE && is_wanted(slot);
+                let count = slots.iter().filter(|slot| is_wanted(**slot)).count();
+                let (mut keys, mut wanted) = (Vec::with_capacity(count), Vec::with_capacity(count));
+                for (key, slot) in (0..).zip(slots) {
+                    if is_wanted(*slot) {
+                        keys.push(key);
+                        wanted.push(*slot);
+                    }
+                }
+                (keys, wanted)
             }
             Slots::Sparse(slots) => slots.iter().copied().filter(|(_, slot)| is_wanted(*slot)).unzip(),
         }

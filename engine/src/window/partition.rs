@@ -21,6 +21,9 @@ use crate::watermark::{Watermark, bounds_us};
 /// Rows of a partition between two checkpoints: about how many are read again after a crash.
 const CHECKPOINT_ROWS: u64 = 1 << 20;
 
+/// Groups that may have changed between two checkpoints: the rows behind a checkpoint wait while they are copied.
+const CHECKPOINT_GROUPS: u64 = 1 << 18;
+
 /// How long windows take rows, and what can be seen of them meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Openness {
@@ -154,8 +157,14 @@ impl PartitionWindows {
         self.store.keys.intern(pane_of.len(), &rows.keys, &mut numbers)?;
         let mut open: Vec<Pane> = Vec::with_capacity(panes.len());
         for key in panes {
-            let new = || Pane::new(Groups::default(), self.openness.is_watched(*key));
-            open.push(self.panes.remove(key).unwrap_or_else(new));
+            let known = self.panes.remove(key);
+            open.push(known.unwrap_or_else(|| {
+                let mut groups = Groups::default();
+                if let Some((_, last)) = self.panes.last_key_value() {
+                    groups.reserve_as(&last.groups);
+                }
+                Pane::new(groups, self.openness.is_watched(*key))
+            }));
         }
         if open.iter().any(Pane::is_watched) {
             numbers.iter().zip(pane_of).for_each(|(number, pane)| open[*pane as usize].touch(*number));
@@ -163,6 +172,9 @@ impl PartitionWindows {
         let mut slots = std::mem::take(&mut self.slots);
         self.store.slots(&mut open, &numbers, pane_of, &mut slots);
         self.changes.mark(&slots);
+        if self.changes.count() >= CHECKPOINT_GROUPS && !self.changes.are_taken() {
+            self.next_checkpoint = self.next_checkpoint.min(self.next_offset);
+        }
         open.iter_mut().for_each(|pane| pane.has_changed = true);
         self.store.accumulators.update(&rows.arguments, &rows.filters, &slots)?;
         self.late.extend(panes.iter().filter(|key| key.is_late()));

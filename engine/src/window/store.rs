@@ -89,6 +89,7 @@ impl Store {
 
     /// Adds all groups of one pane to those of another, as if their rows came now.
     pub(super) fn add(&mut self, into: &mut Groups, from: &Groups) -> Result<()> {
+        into.reserve_as(from);
         let (mut to, mut of) = (Vec::with_capacity(from.len()), Vec::with_capacity(from.len()));
         for (key, slot) in from.iter() {
             to.push(self.slot(into, key));
