@@ -5,8 +5,8 @@
 //!
 //! - *raw*: the same keys and figures in a hash map, for comparison;
 //! - *fill*: the query over one stored row a key; the anonymous memory before and after it;
-//! - *snapshot*: the same with snapshots on the way, then small commits at a fixed rate, in which both partitions take one more of
-//!   what has changed since; how long each commit waited until the query had it behind it, from the time it was due;
+//! - *snapshot*: the same with snapshots on the way, then small commits at a fixed rate, in which partitions take more of them, of
+//!   what has changed; how long each commit waited until the query had it behind it, from the time it was due;
 //! - *recover*: log and query are opened again after that, as after a crash.
 //!
 //! `cargo bench -p thermocline-engine --bench state -- [--keys 10000000] [--rate 50000] [--seconds 30] [--dir DIR] [--keep]`
@@ -36,9 +36,6 @@ use crate::common::machine::{anonymous_bytes, cpu_seconds, heading};
 const STREAM: &str = "CREATE STREAM readings (
     key TEXT NOT NULL, ts TIMESTAMP NOT NULL, value DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '2 seconds'
 ) PARTITION BY (key) WITH (partitions = 2);";
-const PARTITIONS: u64 = 2;
-/// Of each partition, the last of them under the eyes of *snapshot*.
-const CHECKPOINTS: u64 = 5;
 
 /// Rows that are appended at once while the log is filled.
 const APPEND_ROWS: u64 = 65_536;
@@ -146,9 +143,9 @@ async fn load(folder: &Path, keys: u64) -> Value {
 }
 
 /// Runs the part's query over the stored rows.
-async fn filled(log: &Log, part: &str, keys: u64, checkpoint_rows: u64) -> (Engine, f64) {
+async fn filled(log: &Log, part: &str, keys: u64, checkpoint_rows: Option<u64>) -> (Engine, f64) {
     let began = Instant::now();
-    let engine = start(log, &pipeline(part), Some(checkpoint_rows)).await;
+    let engine = start(log, &pipeline(part), checkpoint_rows).await;
     caught_up(&engine, keys).await;
     (engine, began.elapsed().as_secs_f64())
 }
@@ -156,7 +153,7 @@ async fn filled(log: &Log, part: &str, keys: u64, checkpoint_rows: u64) -> (Engi
 async fn fill(folder: &Path, keys: u64) -> Value {
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let (before, cpu) = (anonymous_bytes(), cpu_seconds());
-    let (engine, seconds) = filled(&log, "fill", keys, u64::MAX).await;
+    let (engine, seconds) = filled(&log, "fill", keys, Some(u64::MAX)).await;
     let cpu = cpu_seconds() - cpu;
     let resident = anonymous_bytes().saturating_sub(before);
     let accounted = engine.status().next().expect("a query").1.state_bytes();
@@ -173,9 +170,7 @@ async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64) -> Value {
     let seconds: u64 = arguments.get("seconds", 30);
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let stream = create_stream(&log, &checked(STREAM), "readings").await;
-    // The last one is due after a third of the time, in either partition; by default about a million rows are between two.
-    let checkpoint_rows = (keys + rate * seconds / 3) / PARTITIONS / CHECKPOINTS;
-    let (engine, _) = filled(&log, "snapshot", keys, checkpoint_rows).await;
+    let (engine, _) = filled(&log, "snapshot", keys, None).await;
     let files = Files::watch(&log);
     let commit_rows = (u128::from(rate) * EVERY.as_millis() / 1000) as u64;
     let commits = u64::try_from(Duration::from_secs(seconds).as_nanos() / EVERY.as_nanos()).unwrap();

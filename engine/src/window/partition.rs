@@ -73,6 +73,7 @@ pub(crate) struct PartitionWindows {
     pub(super) stored_offset: Option<u64>,
     pub(super) next_checkpoint: u64,
     pub(super) checkpoint_rows: u64,
+    checkpoint_groups: u64,
     /// The key and the slot of each row that is taken, kept for their memory.
     numbers: Vec<u32>,
     slots: Vec<u32>,
@@ -85,7 +86,10 @@ impl PartitionWindows {
         delay_us: i64,
         checkpoint_rows: Option<u64>,
     ) -> Result<Self> {
-        let checkpoint_rows = checkpoint_rows.unwrap_or(CHECKPOINT_ROWS).max(1);
+        let (checkpoint_rows, checkpoint_groups) = match checkpoint_rows {
+            None => (CHECKPOINT_ROWS, CHECKPOINT_GROUPS),
+            Some(rows) => (rows.max(1), u64::MAX),
+        };
         Ok(Self {
             store: Store::new(&aggregate)?,
             blocks: Blocks::suit(&aggregate.assigner).then(Blocks::default),
@@ -99,6 +103,7 @@ impl PartitionWindows {
             stored_offset: None,
             next_checkpoint: checkpoint_rows,
             checkpoint_rows,
+            checkpoint_groups,
             numbers: Vec::new(),
             slots: Vec::new(),
         })
@@ -172,7 +177,7 @@ impl PartitionWindows {
         let mut slots = std::mem::take(&mut self.slots);
         self.store.slots(&mut open, &numbers, pane_of, &mut slots);
         self.changes.mark(&slots);
-        if self.changes.count() >= CHECKPOINT_GROUPS && !self.changes.are_taken() {
+        if self.changes.count() >= self.checkpoint_groups && !self.changes.are_taken() {
             self.next_checkpoint = self.next_checkpoint.min(self.next_offset);
         }
         open.iter_mut().for_each(|pane| pane.has_changed = true);
