@@ -1,6 +1,6 @@
 //! The checksum of two stretches of bytes, one after the other, from the checksum of each: a polynomial of CRC-32C is moved
-//! by multiplying it with a power of x. As zlib does since 1.2.12 (`crc32_combine`, Mark Adler), in a microsecond;
-//! `crc32c_combine` of the crate does as older ones did, and takes up to fifty.
+//! by multiplying it with a power of x, as zlib does since 1.2.12 (`crc32_combine`, Mark Adler). `crc32c_combine` of the crate
+//! does as older ones did: it squares a matrix for every bit of the length.
 
 /// CRC-32C (Castagnoli), the highest power in the lowest bit.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
