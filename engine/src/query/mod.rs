@@ -10,6 +10,7 @@ mod member;
 mod ordered;
 mod ordered_partition;
 mod partition;
+mod parts;
 mod per_key;
 mod per_key_partition;
 mod progress;

@@ -22,26 +22,25 @@ use super::chain::{NotStored, stored_chains};
 use super::committing::{Committing, Measures};
 use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
+use super::parts::{first_parts, keys, make_parts, windows};
 use super::progress::Progress;
 use super::side_by_side::{Partitions, side_by_side};
 use super::snapshots::{Snapshots, Written};
 use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
 use crate::window::{
-    Closed, Due, GivenKeys, Openness, Part, PartitionState, PartitionWindows, Position, Previews, WindowAggregate,
+    Closed, Due, GivenKeys, Openness, PartitionState, PartitionWindows, Position, Previews, WindowAggregate,
     WindowOperator,
 };
 
-/// Keys of all partitions from which on a window is made side by side: of fewer, waking another thread takes longer.
-const KEYS_SIDE_BY_SIDE: usize = 256;
-
-/// Windows that are closed at once, at most: their parts wait in memory.
+/// Windows that are closed at once, at most, and groups that they have, about: their parts wait in memory.
 const CLOSED_TOGETHER: usize = 32;
+const GROUPS_TOGETHER: usize = 1 << 18;
 
 /// What a windowed query is made of, or several that share panes.
 pub(crate) struct WindowedSettings<'a> {
@@ -384,7 +383,8 @@ impl WindowedQuery {
     }
 
     fn due_together(&mut self, watermark_us: i64) -> Arc<[i64]> {
-        self.operator.due_together(&windows(&mut self.partitions), watermark_us, CLOSED_TOGETHER).into()
+        let most = CLOSED_TOGETHER.min(GROUPS_TOGETHER / keys(&self.partitions).max(1));
+        self.operator.due_together(&windows(&mut self.partitions), watermark_us, most).into()
     }
 
     /// Emits the first results of windows, in order; as long as more can be closed together, partitions make their parts of the
@@ -543,37 +543,6 @@ async fn emit(members: &mut [Member], closed: &Closed, commit: &mut Commit) -> R
         member.emit(closed, commit).await?;
     }
     Ok(())
-}
-
-/// What each partition has of the first results of windows that are closed together.
-async fn first_parts(partitions: &mut Partitions<PartitionTask>, ends_us: &Arc<[i64]>) -> Result<Vec<Vec<Part>>> {
-    let ends_us = Arc::clone(ends_us);
-    make_parts(partitions, ends_us.len(), move |windows| windows.first_parts(&ends_us)).await
-}
-
-/// What each partition makes of so many windows; of many groups side by side.
-async fn make_parts<T: Send + 'static>(
-    partitions: &mut Partitions<PartitionTask>,
-    count: usize,
-    make: impl Fn(&mut PartitionWindows) -> datafusion::error::Result<T> + Clone + Send + 'static,
-) -> Result<Vec<T>> {
-    let keys: usize = partitions.iter().flatten().map(|task| task.windows.keys()).sum();
-    if keys * count < KEYS_SIDE_BY_SIDE {
-        return windows(partitions).into_iter().map(|windows| make(windows).map_err(Error::from)).collect();
-    }
-    let parts = side_by_side(partitions, |mut task| {
-        let make = make.clone();
-        async move {
-            let parts = make(&mut task.windows).map_err(Error::from);
-            (task, parts)
-        }
-    });
-    parts.await
-}
-
-/// The panes of all partitions.
-fn windows(partitions: &mut Partitions<PartitionTask>) -> Vec<&mut PartitionWindows> {
-    partitions.iter_mut().flatten().map(|task| &mut task.windows).collect()
 }
 
 /// How long windows take rows, and what is looked at meanwhile. An alert is told of the last result of a window only: what
