@@ -1,7 +1,7 @@
 //! A windowed continuous query.
 //!
 //! It advances in steps: every partition that has rows takes some, side by side; then the windows that the combined
-//! watermark has passed are closed, one after the other, and what they emit is committed together with the progress.
+//! watermark has passed are closed, in order, and what they emit is committed together with the progress.
 //!
 //! Besides, windows that are not closed yet, and closed ones that late rows have changed, are emitted where the query asks
 //! for it; that comes after what the watermark closes, in the same commit.

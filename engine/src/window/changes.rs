@@ -5,7 +5,7 @@
 pub(super) struct Changes {
     /// Since the state was last taken.
     since: Vec<u64>,
-    /// How many bits are set there.
+    /// How many were set there since then. What is given back does not count again: a disk that refuses it is not asked at once.
     count: u64,
     /// What was taken, until it is known whether that could be stored.
     taken: Option<Vec<u64>>,
@@ -64,7 +64,6 @@ impl Changes {
         for (since, taken) in self.since.iter_mut().zip(self.taken.take().unwrap_or_default()) {
             *since |= taken;
         }
-        self.count = self.since.iter().map(|word| u64::from(word.count_ones())).sum();
     }
 
     /// Bytes held.

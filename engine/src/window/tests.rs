@@ -331,6 +331,26 @@ fn assert_same(found: &PartitionState, expected: &PartitionState) {
 }
 
 #[tokio::test]
+async fn many_changed_groups_are_stored_before_their_time_and_not_tried_again_at_once() {
+    let aggregate = Arc::new(aggregate("key, sum(v) AS total", "key,").await);
+    let mut partition = PartitionWindows::new(aggregate, Openness::default(), 0, None).unwrap();
+    let rows = |from: usize, to: usize| {
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values((from..to).map(|n| n.to_string())));
+        (vec![keys], vec![vec![Arc::new(Float64Array::from(vec![1.0; to - from])) as ArrayRef]])
+    };
+    let (keys, values) = rows(0, (1 << 18) - 1);
+    add(&mut partition, keys, values);
+    assert!(partition.checkpoint().unwrap().is_none(), "neither rows nor groups enough");
+    let (keys, values) = rows(0, 1 << 18);
+    add(&mut partition, keys, values);
+    assert_eq!(partition.checkpoint().unwrap().expect("enough groups").groups(), 1 << 18);
+    partition.not_stored();
+    let (keys, values) = rows(0, 10);
+    add(&mut partition, keys, values);
+    assert!(partition.checkpoint().unwrap().is_none(), "it waits for more rows or other groups");
+}
+
+#[tokio::test]
 async fn a_snapshot_is_read_as_it_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
