@@ -323,6 +323,10 @@ impl LoadingPartition {
         if tail_start > sealed {
             return missing(format!("rows {sealed}..{tail_start} are neither in a segment nor in the journal"));
         }
+        if tail_start < sealed {
+            // Segments end, and rows are removed, where a commit ends.
+            return missing(format!("expected a commit that begins at row {sealed}, found one at row {tail_start}"));
+        }
         let partition = Partition::new(stream, number, self.start, segments);
         let mut tail_bytes = 0;
         for rows in self.tail.into_iter().filter(|rows| rows.end_offset() > sealed) {

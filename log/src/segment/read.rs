@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{
     RowSelector,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
 use crate::adapt::{Adapter, projected};
 use crate::condition::RowCondition;
@@ -86,7 +86,7 @@ impl SegmentReader {
             .map(|condition| ProjectionMask::roots(found.parquet_schema(), condition.columns().iter().copied()));
         let is_read =
             |leaf| mask.leaf_included(leaf) || looked_at.as_ref().is_some_and(|mask| mask.leaf_included(leaf));
-        content.read(chunks(found.metadata(), &row_groups, is_read))?;
+        content.read(chunks(segment, found.metadata(), &row_groups, is_read)?)?;
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(content, found);
         let mut builder = builder.with_row_groups(row_groups).with_projection(mask).with_batch_size(BATCH_ROWS);
         let mut selection = None;
@@ -177,10 +177,27 @@ fn plan(
 }
 
 /// Where the columns are of these row groups that are read.
-fn chunks(metadata: &ParquetMetaData, row_groups: &[usize], is_read: impl Fn(usize) -> bool) -> Vec<Range<u64>> {
+fn chunks(
+    segment: &Segment,
+    metadata: &ParquetMetaData,
+    row_groups: &[usize],
+    is_read: impl Fn(usize) -> bool,
+) -> Result<Vec<Range<u64>>> {
     let columns = row_groups.iter().flat_map(|group| metadata.row_group(*group).columns().iter().enumerate());
-    let read = columns.filter(|(leaf, _)| is_read(*leaf)).map(|(_, column)| column.byte_range());
-    read.map(|(start, bytes)| start..start.saturating_add(bytes)).collect()
+    columns.filter(|(leaf, _)| is_read(*leaf)).map(|(_, column)| place(segment, column)).collect()
+}
+
+/// Where a column of a row group is in the file, as the footer says.
+fn place(segment: &Segment, column: &ColumnChunkMetaData) -> Result<Range<u64>> {
+    let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+    let bytes = column.compressed_size();
+    let end = start.checked_add(bytes).filter(|end| start >= 0 && bytes >= 0 && end.unsigned_abs() <= segment.bytes);
+    let Some(end) = end else {
+        let (path, file) = (column.column_path(), segment.bytes);
+        let what = format!("segment column {path}: expected a place within {file} bytes, found {bytes} bytes at {start}");
+        return Err(corrupt(&segment.path, 0, what));
+    };
+    Ok(start.unsigned_abs()..end.unsigned_abs())
 }
 
 /// The schema with these columns as dictionaries.
