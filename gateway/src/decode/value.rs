@@ -137,10 +137,7 @@ impl Kind {
             (Self::Float32, true) => {
                 text.parse::<f32>().ok().filter(|float| float.is_finite()).map(|float| Scalar::Float(float.into()))
             }
-            (Self::Decimal { precision, scale }, _) => {
-                let decimal = arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>;
-                decimal(text, *precision, *scale).ok().map(Scalar::Decimal)
-            }
+            (Self::Decimal { precision, scale }, _) => parse_decimal(text, *precision, *scale).map(Scalar::Decimal),
             (Self::Date, false) => parse_date_text(text).map(|days| Scalar::Int(days.into())),
             (Self::Bytes, false) => parse_hex(text).map(Scalar::Bytes),
             _ => None,
@@ -164,6 +161,21 @@ impl Kind {
             Self::Unsupported => "no value, its type has no text form".to_owned(),
         }
     }
+}
+
+/// A decimal, digits beyond the scale being cut off. Arrow's counts of digits and its exponent are 8 and 16 bits wide and wrap
+/// around, and so does the number where there are an exponent and more digits than it has: those are no decimals.
+fn parse_decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
+    let is_counted = match text.split_once(['e', 'E']) {
+        None => text.len() <= usize::from(u8::MAX),
+        Some((number, exponent)) => {
+            let digits = number.bytes().filter(u8::is_ascii_digit).count();
+            let exponent = exponent.trim_start_matches(['+', '-']).trim_start_matches('0');
+            digits <= usize::from(DECIMAL128_MAX_PRECISION) && exponent.len() <= 2
+        }
+    };
+    let parse = arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>;
+    if is_counted { parse(text, precision, scale).ok() } else { None }
 }
 
 impl Value<'_> {

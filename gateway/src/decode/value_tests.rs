@@ -72,6 +72,16 @@ fn rarer_types() {
     assert_eq!(read(DataType::Decimal128(10, 2), Value::Number("12.34")), Some(Scalar::Decimal(1234)));
     assert_eq!(read(DataType::Decimal128(10, 2), text("12.3")), Some(Scalar::Decimal(1230)));
     assert_eq!(read(DataType::Decimal128(3, 2), Value::Number("12.34")), None);
+    let decimal = |text: &str| match read(DataType::Decimal128(10, 2), Value::Number(text)) {
+        Some(Scalar::Decimal(hundredths)) => Some(hundredths),
+        _ => None,
+    };
+    assert_eq!(decimal("1.234567890123e+5"), Some(12_345_678));
+    assert_eq!(decimal("125e-3"), Some(12));
+    // Numbers that would wrap around to others: an exponent of 16 bits, digits of 8, a number of 128.
+    assert_eq!(decimal("1e65537"), None);
+    assert_eq!(decimal(&format!("1{}", "0".repeat(256))), None);
+    assert_eq!(decimal(&format!("1.{}1e0", "0".repeat(44))), None);
     assert_eq!(read(DataType::Float32, Value::Number("0.1")), Some(Scalar::Float(0.1_f32.into())));
     assert_eq!(read(DataType::Float32, Value::Number("1e39")), None);
     assert_eq!(read(DataType::Binary, text("\\x00ff")), Some(Scalar::Bytes(vec![0, 255])));
