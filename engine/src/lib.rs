@@ -25,7 +25,7 @@ mod ordered;
 mod per_key;
 mod query;
 mod session;
-mod snapshot_file;
+mod snapshot;
 mod stage;
 mod stored_schema;
 mod tables;

@@ -6,6 +6,7 @@
 
 mod accumulators;
 mod any;
+mod changes;
 mod chunked;
 mod codes;
 mod count;
@@ -14,7 +15,9 @@ mod functions;
 mod integer;
 mod summary;
 mod table;
+mod tracked;
 
 pub(crate) use accumulators::Accumulators;
+pub(crate) use changes::Changes;
 pub(crate) use functions::{Bounds, KeyedFunctions, KeyedRows};
 pub(crate) use table::KeyTable;

@@ -11,6 +11,7 @@ use datafusion::error::Result;
 use hashbrown::HashTable;
 
 use super::codes::Codes;
+use super::tracked::Tracked;
 
 /// Bytes of removed keys that are left in the arena, at least, before it is written anew.
 const GARBAGE_BYTES: usize = 1 << 16;
@@ -33,6 +34,8 @@ pub(crate) struct KeyTable {
     codes: Codes,
     /// Increased whenever a number gets another key or none.
     version: u64,
+    /// What has changed, where that is asked for.
+    tracked: Option<Tracked>,
 }
 
 /// Bytes of the arena.
@@ -60,7 +63,14 @@ impl KeyTable {
             garbage_bytes: 0,
             codes: Codes::default(),
             version: 0,
+            tracked: None,
         })
+    }
+
+    /// A table that knows which keys have changed since their state was last stored: rows came for them, or it was
+    /// [said](Self::mark).
+    pub(crate) fn tracked(schema: &SchemaRef) -> Result<Self> {
+        Ok(Self { tracked: Some(Tracked::default()), ..Self::new(schema)? })
     }
 
     /// How many numbers there are, free ones among them: each is less.
@@ -92,6 +102,12 @@ impl KeyTable {
     /// The number of each row's key, new keys being added; `rows` counts where there are no columns. Texts may come as
     /// dictionaries: where all columns do, each combination that occurs is looked up once.
     pub(crate) fn intern(&mut self, rows: usize, columns: &[ArrayRef], numbers: &mut Vec<u32>) -> Result<()> {
+        self.intern_rows(rows, columns, numbers)?;
+        self.mark(numbers);
+        Ok(())
+    }
+
+    fn intern_rows(&mut self, rows: usize, columns: &[ArrayRef], numbers: &mut Vec<u32>) -> Result<()> {
         numbers.clear();
         numbers.reserve(rows);
         if self.types.is_empty() {
@@ -183,6 +199,9 @@ impl KeyTable {
         if let Ok(entry) = self.numbers.find_entry(hash, |n| *n == number) {
             entry.remove();
         }
+        if let Some(tracked) = &mut self.tracked {
+            tracked.remove(number, bytes_at(&self.arena, place));
+        }
         self.places[number as usize] = NOWHERE;
         self.free.push(number);
         self.codes.forget();
@@ -220,9 +239,93 @@ impl KeyTable {
         Ok(self.converter.convert_rows(rows)?)
     }
 
+    /// The columns of keys that are given as bytes.
+    fn columns_of<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        Ok(self.converter.convert_rows(keys.map(|key| parser.parse(key)))?)
+    }
+
+    /// The state of keys has changed.
+    pub(crate) fn mark(&mut self, numbers: &[u32]) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.changes.mark(numbers);
+        }
+    }
+
+    /// How many keys have changed since the state was last taken.
+    pub(crate) fn changed(&self) -> u64 {
+        self.tracked.as_ref().map_or(0, |tracked| tracked.changes.count())
+    }
+
+    /// Whether a store of what has changed would be about as many keys as there are.
+    pub(crate) fn has_mostly_changed(&self) -> bool {
+        self.tracked.as_ref().is_some_and(|tracked| tracked.len() >= self.len())
+    }
+
+    /// The state of all keys is to be stored, and takes the place of what was.
+    pub(crate) fn change_all(&mut self) {
+        self.with_tracked(|tracked, numbers| tracked.change_all(numbers));
+    }
+
+    /// All keys are as what is stored says.
+    pub(crate) fn restored(&mut self) {
+        self.with_tracked(|tracked, numbers| tracked.restored(numbers));
+    }
+
+    /// The state of the keys that have changed is about to be stored.
+    pub(crate) fn take_changes(&mut self) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.take();
+        }
+    }
+
+    fn with_tracked(&mut self, change: impl FnOnce(&mut Tracked, &mut dyn Iterator<Item = u32>)) {
+        if let Some(mut tracked) = self.tracked.take() {
+            change(&mut tracked, &mut self.iter());
+            self.tracked = Some(tracked);
+        }
+    }
+
+    /// Whether a key is of those that were [taken](Self::take_changes).
+    pub(crate) fn is_taken(&self, number: u32) -> bool {
+        self.tracked.as_ref().is_none_or(|tracked| tracked.changes.is_taken(number))
+    }
+
+    /// The keys that were taken and have no state: those that are gone, and those that are not among these.
+    pub(crate) fn taken_without(&self, with_state: impl Iterator<Item = u32>) -> Result<(usize, Vec<ArrayRef>)> {
+        let Some(tracked) = &self.tracked else { return Ok((0, Vec::new())) };
+        let mut has_state = vec![0_u64; self.places.len().div_ceil(64)];
+        for number in with_state {
+            has_state[number as usize / 64] |= 1 << (number % 64);
+        }
+        let is_there =
+            |number: &u32| self.places.get(*number as usize).is_some_and(|place| place.start != NOWHERE.start);
+        let without = tracked.taken_without(&has_state).filter(is_there);
+        let keys: Vec<&[u8]> = tracked.gone_taken().chain(without.map(|number| self.ordered(number))).collect();
+        match self.types.is_empty() {
+            true => Ok((keys.len(), Vec::new())),
+            false => Ok((keys.len(), self.columns_of(keys.into_iter())?)),
+        }
+    }
+
+    /// What was taken is stored.
+    pub(crate) fn stored(&mut self) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.stored();
+        }
+    }
+
+    /// What was taken could not be stored: it has changed still.
+    pub(crate) fn not_stored(&mut self) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.not_stored();
+        }
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.arena.capacity()
+        self.tracked.as_ref().map_or(0, Tracked::bytes)
+            + self.arena.capacity()
             + self.places.capacity() * size_of::<Place>()
             + self.free.capacity() * size_of::<u32>()
             + self.numbers.allocation_size()

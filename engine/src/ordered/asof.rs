@@ -15,6 +15,7 @@ use super::joined_rows::JoinedRows;
 use super::operator::{OrderedOperator, OrderedRows};
 use super::rows::{NO_ROW, RowStore};
 use crate::error::Result;
+use crate::snapshot::{TableShape, TableState};
 
 /// Rows that are emitted as one batch, at most.
 const BATCH_ROWS: usize = 8_192;
@@ -41,7 +42,7 @@ pub(crate) struct AsOf {
     /// Keys of the first input's rows since the last watermark.
     seen: Vec<u32>,
     swept_us: i64,
-    state_schema: [SchemaRef; 1],
+    state_shapes: [TableShape; 1],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,7 @@ impl AsOf {
     pub(crate) fn try_new(join: &AsOfJoin, inputs: [SchemaRef; 2]) -> Result<Self> {
         let time = Arc::new(Field::new("__time", timestamp_type(), false));
         let fields = std::iter::once(time).chain(inputs[1].fields().iter().cloned());
-        let state_schema = [Arc::new(Schema::new(fields.collect::<Vec<_>>()))];
+        let state_shapes = [TableShape::whole(Arc::new(Schema::new(fields.collect::<Vec<_>>())))];
         let keys = JoinKeys::try_new(join.rows.keys, inputs.each_ref())?;
         let [first, second] = inputs;
         Ok(Self {
@@ -77,7 +78,7 @@ impl AsOf {
             matched: Vec::new(),
             seen: Vec::new(),
             swept_us: i64::MIN,
-            state_schema,
+            state_shapes,
         })
     }
 
@@ -200,15 +201,15 @@ impl OrderedOperator for AsOf {
         None
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schema
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         let (times, rows) = self.live_rows()?;
         let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"));
         let columns = std::iter::once(times).chain(rows.columns().iter().cloned()).collect();
-        Ok(vec![RecordBatch::try_new(Arc::clone(&self.state_schema[0]), columns)?])
+        Ok(vec![TableState::of(RecordBatch::try_new(Arc::clone(&self.state_shapes[0].schema), columns)?)])
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
@@ -242,6 +243,7 @@ mod tests {
     use thermocline_sql::JoinedRows as Parts;
 
     use super::*;
+    use crate::ordered::operator::whole_state;
 
     fn input_schema() -> SchemaRef {
         let fields = vec![Field::new("k0", DataType::Utf8, true), Field::new("c0", DataType::Int64, true)];
@@ -301,7 +303,7 @@ mod tests {
         join.update(&ordered(&[(0, 1, Some("a"), 1), (10, 0, Some("a"), 2), (11, 0, Some("a"), 3)])).unwrap();
         assert_eq!(pairs(&join.advance(12).unwrap()), [(2, Some(1)), (3, None)]);
         join.advance(100).unwrap();
-        assert_eq!(join.state().unwrap()[0].num_rows(), 0);
+        assert_eq!(whole_state(&mut join).unwrap()[0].num_rows(), 0);
     }
 
     #[test]
@@ -317,7 +319,7 @@ mod tests {
         }
         assert!(join.store.len() < SPARE_ROWS + 100, "{}", join.store.len());
         assert!(join.latest.len() < 20, "numbers of keys are given again: {}", join.latest.len());
-        let state = join.state().unwrap();
+        let state = whole_state(&mut join).unwrap();
         assert_eq!(state[0].num_rows(), 10);
         let mut restored = super::tests::join(true, None);
         restored.restore(&state).unwrap();

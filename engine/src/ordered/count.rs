@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use thermocline_sql::KeyedAggregate;
 
 use super::operator::{OrderedOperator, OrderedRows};
 use super::slots::{BATCH_ROWS, Ended, WindowSlots};
 use crate::error::Result;
-use crate::keyed::KeyedRows;
+use crate::keyed::{KeyTable, KeyedRows};
+use crate::snapshot::{TableShape, TableState};
 
 /// Pairs of a row and a window that are worked on at once.
 const PAIRS: usize = 65_536;
@@ -28,7 +28,7 @@ pub(crate) struct CountWindow {
     pairs: Pairs,
     ended: Vec<Ended>,
     ready: Vec<RecordBatch>,
-    state_schemas: [SchemaRef; 2],
+    state_shapes: [TableShape; 2],
 }
 
 /// What a key has.
@@ -57,9 +57,9 @@ struct Pairs {
 impl CountWindow {
     pub(crate) fn try_new(rows: u32, slide: u32, aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let slots = WindowSlots::try_new(aggregate, input_schema)?;
-        let state_schemas = [slots.key_schema(&["position"]), slots.window_schema(&["first_us", "rows"])?];
+        let state_shapes = [slots.key_shape(&["position"]), slots.window_shape(&["first_us", "rows"])?];
         let (open, ended, ready) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { rows, slide, slots, open, pairs: Pairs::default(), ended, ready, state_schemas })
+        Ok(Self { rows, slide, slots, open, pairs: Pairs::default(), ended, ready, state_shapes })
     }
 
     /// Puts a row into the windows that it is in, one of which it may begin, and one fill.
@@ -131,21 +131,26 @@ impl OrderedOperator for CountWindow {
         None
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         debug_assert!(self.ready.is_empty(), "what was emitted is taken before the state");
-        let held: Vec<(u32, &Open)> =
-            (0..).zip(&self.open).filter(|(_, open)| open.position > 0 || !open.windows.is_empty()).collect();
+        let is_held =
+            |key: u32, open: &Open| (open.position > 0 || !open.windows.is_empty()) && self.slots.keys.is_taken(key);
+        let held: Vec<(u32, &Open)> = (0..).zip(&self.open).filter(|(key, open)| is_held(*key, open)).collect();
         let keys: Vec<_> = held.iter().map(|(key, open)| (*key, [i64::from(open.position)])).collect();
         let windows = held.iter().flat_map(|(key, open)| {
             open.windows.iter().map(|window| (*key, window.slot, [window.first_us, i64::from(window.rows)]))
         });
         let windows: Vec<_> = windows.collect();
-        let keys = self.slots.keys(&self.state_schemas[0], &keys)?;
-        Ok(vec![keys, self.slots.windows(&self.state_schemas[1], &windows)?])
+        let keys = self.slots.keys(&self.state_shapes[0], &keys)?;
+        Ok(vec![keys, self.slots.windows(&self.state_shapes[1], &windows)?])
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        vec![&mut self.slots.keys]
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::JoinType;
 use thermocline_sql::{JoinReach, StreamJoin, timestamp_type};
@@ -18,6 +18,7 @@ use super::operator::{OrderedOperator, OrderedRows};
 use super::rows::{NO_ROW, RowStore};
 use crate::error::Result;
 use crate::query::FailedRow;
+use crate::snapshot::{TableShape, TableState};
 
 /// Rows that are emitted as one batch, at most.
 const BATCH_ROWS: usize = 8_192;
@@ -49,7 +50,7 @@ pub(crate) struct Join {
     failed: Vec<(RecordBatch, Vec<FailedRow>)>,
     /// Keys that may have no rows any more.
     emptied: Vec<u32>,
-    state_schemas: [SchemaRef; 2],
+    state_shapes: [TableShape; 2],
     numbers: [Vec<u32>; 2],
 }
 
@@ -105,6 +106,19 @@ impl Side {
         self.store.forget_before(self.first);
     }
 
+    /// Its rows, which are not copied, with their times and whether they have pairs.
+    fn state(&self, shape: &TableShape) -> Result<TableState> {
+        let (mut times, mut matched) = (self.times_us.iter().copied(), self.matched.iter().copied());
+        let part = |rows: RecordBatch| {
+            let times = TimestampMicrosecondArray::from_iter_values(times.by_ref().take(rows.num_rows()));
+            let matched = BooleanArray::from(matched.by_ref().take(rows.num_rows()).collect::<Vec<_>>());
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(times.with_timezone("UTC")), Arc::new(matched)];
+            columns.extend(rows.columns().iter().cloned());
+            Ok(RecordBatch::try_new(Arc::clone(&shape.schema), columns)?)
+        };
+        Ok(TableState { rows: self.store.parts_from(self.first).map(part).collect::<Result<_>>()?, gone: None })
+    }
+
     fn bytes(&self) -> usize {
         self.store.bytes()
             + self.times_us.capacity() * size_of::<i64>()
@@ -134,7 +148,7 @@ impl Join {
     pub(crate) fn try_new(join: &StreamJoin, inputs: [SchemaRef; 2]) -> Result<Self> {
         let rows = JoinedRows::new(&join.rows);
         let residual = join.residual.as_ref().map(|expr| Residual::try_new(expr, &join.rows, &rows)).transpose()?;
-        let state_schemas = inputs.each_ref().map(state_schema);
+        let state_shapes = inputs.each_ref().map(state_shape);
         let preserved = match join.join_type {
             JoinType::Left => [true, false],
             JoinType::Right => [false, true],
@@ -154,7 +168,7 @@ impl Join {
             ready: Vec::new(),
             failed: Vec::new(),
             emptied: Vec::new(),
-            state_schemas,
+            state_shapes,
             numbers: [Vec::new(), Vec::new()],
         })
     }
@@ -306,22 +320,13 @@ impl OrderedOperator for Join {
         of_side(0).max(of_side(1))
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         debug_assert!(self.events.is_empty(), "emitted by the last watermark");
-        let tables = self.sides.iter().zip(&self.state_schemas).map(|(side, schema)| {
-            let rows = side.store.rows_from(side.first)?;
-            let times = TimestampMicrosecondArray::from_iter_values(side.times_us.iter().copied());
-            let matched = BooleanArray::from(side.matched.iter().copied().collect::<Vec<_>>());
-            let mut columns: Vec<arrow::array::ArrayRef> =
-                vec![Arc::new(times.with_timezone("UTC")), Arc::new(matched)];
-            columns.extend(rows.columns().iter().cloned());
-            Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
-        });
-        tables.collect()
+        self.sides.iter().zip(&self.state_shapes).map(|(side, shape)| side.state(shape)).collect()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
@@ -362,11 +367,11 @@ fn push_counted(numbers: &mut VecDeque<u64>, number: u64, room: &mut usize) {
     *room += numbers.capacity() - before;
 }
 
-fn state_schema(input: &SchemaRef) -> SchemaRef {
+fn state_shape(input: &SchemaRef) -> TableShape {
     let time = Arc::new(Field::new("__time", timestamp_type(), false));
     let matched = Arc::new(Field::new("__matched", DataType::Boolean, false));
     let fields = [time, matched].into_iter().chain(input.fields().iter().cloned());
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    TableShape::whole(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 use thermocline_sql::JoinedRows as Parts;
 
 use super::*;
+use crate::ordered::operator::whole_state;
 
 /// A row of either input; its number is what it holds.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +71,7 @@ fn run(random: &mut StdRng, rows: &[Row], make: &dyn Fn() -> Join, parts: u32) -
         start = end;
         found.extend(pairs(&join.advance(watermark_us).unwrap()));
         if random.random_range(0..3) == 0 {
-            let state = join.state().unwrap();
+            let state = whole_state(&mut join).unwrap();
             join = make();
             join.restore(&state).unwrap();
         }
@@ -151,5 +152,5 @@ fn rows_and_keys_are_forgotten_when_they_can_match_no_more() {
     assert!(join.sides.iter().all(|side| side.times_us.len() < 3 && side.store.len() < 10));
     assert_eq!(join.horizon_us(), None);
     join.advance(30_000).unwrap();
-    assert!(join.state().unwrap().iter().all(|table| table.num_rows() == 0));
+    assert!(whole_state(&mut join).unwrap().iter().all(|table| table.num_rows() == 0));
 }

@@ -41,7 +41,7 @@ pub(crate) use operator::OrderedRows;
 pub(crate) use over::OverByKey;
 pub(crate) use reorder::{Run, merge_runs, part_before, tidy_runs};
 pub(crate) use slots::{BATCH_ROWS, Ended, WindowSlots};
-pub(crate) use snapshot::{OrderedState, PartitionPosition, read_state, write_state};
+pub(crate) use snapshot::{OrderedPlace, OrderedState, PartitionPlace, PartitionPosition, waiting_rows, waiting_shape};
 
 /// The operator of a shape, over what these stages make of its inputs.
 pub(crate) fn operator(shape: &OrderedShape, inputs: &[Stage]) -> Result<Box<dyn OrderedOperator>> {

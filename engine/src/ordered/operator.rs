@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 
 use super::absence::Absence;
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::query::FailedRow;
+use crate::snapshot::{TableShape, TableState};
 
 /// Rows of all inputs in event-time order.
 #[derive(Debug, Default)]
@@ -40,13 +41,18 @@ pub(crate) trait OrderedOperator: Debug + Send {
     /// The watermark that would complete everything it holds; `None` where it holds nothing that time completes.
     fn horizon_us(&self) -> Option<i64>;
 
-    /// Columns of each table of its state.
-    fn state_schemas(&self) -> &[SchemaRef];
+    /// The tables of its state.
+    fn state_shapes(&self) -> &[TableShape];
 
-    /// Its state as tables.
-    fn state(&mut self) -> Result<Vec<RecordBatch>>;
+    /// Its state as tables; of keys that are [tracked](Self::tracked), those that were taken.
+    fn state(&mut self) -> Result<Vec<TableState>>;
 
-    /// Goes on from a state, as if it had never been stored; called before any row.
+    /// Tables of keys that know which of them have changed.
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        Vec::new()
+    }
+
+    /// Goes on from a whole state, as if it had never been stored; called before any row.
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()>;
 
     /// Bytes held.
@@ -56,4 +62,14 @@ pub(crate) trait OrderedOperator: Debug + Send {
     fn as_absence(&mut self) -> Option<&mut Absence> {
         None
     }
+}
+
+/// All of an operator's state, as a snapshot would have it.
+#[cfg(test)]
+pub(crate) fn whole_state(operator: &mut dyn OrderedOperator) -> Result<Vec<RecordBatch>> {
+    let mut tracking = crate::snapshot::Tracking::default();
+    tracking.take(operator.tracked());
+    let tables = operator.state()?;
+    tracking.not_stored(operator.tracked());
+    tables.into_iter().zip(operator.state_shapes()).map(|(table, shape)| table.into_rows(shape)).collect()
 }

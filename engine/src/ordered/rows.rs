@@ -110,14 +110,12 @@ impl RowStore {
         gathered.collect()
     }
 
-    /// The rows from a number on.
-    pub(crate) fn rows_from(&self, number: u64) -> Result<RecordBatch> {
-        let rows = self.chunks.iter().filter(|chunk| chunk.end() > number).map(|chunk| {
+    /// The rows from a number on, in parts as they are held.
+    pub(crate) fn parts_from(&self, number: u64) -> impl Iterator<Item = RecordBatch> {
+        self.chunks.iter().filter(move |chunk| chunk.end() > number).map(move |chunk| {
             let skipped = number.saturating_sub(chunk.first) as usize;
             chunk.rows.slice(skipped, chunk.rows.num_rows() - skipped)
-        });
-        let rows: Vec<RecordBatch> = rows.collect();
-        Ok(concat_batches(&self.schema, &rows)?)
+        })
     }
 
     /// Number of rows held.
@@ -159,7 +157,7 @@ mod tests {
         let found = store.gather(&[0], numbers.into_iter()).unwrap();
         let found: Vec<_> = found[0].as_primitive::<Int64Type>().iter().collect();
         assert_eq!(found, [Some(120), Some(70_111), Some(500), None, Some(70_120), Some(121)]);
-        let rest = store.rows_from(70_115).unwrap();
+        let rest = concat_batches(store.schema(), &store.parts_from(70_115).collect::<Vec<_>>()).unwrap();
         assert_eq!(rest, rows(70_115..next));
     }
 }

@@ -6,13 +6,14 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use thermocline_sql::KeyedAggregate;
 
 use super::operator::{OrderedOperator, OrderedRows};
 use super::slots::{BATCH_ROWS, Ended, WindowSlots};
 use crate::error::Result;
+use crate::keyed::KeyTable;
+use crate::snapshot::{TableShape, TableState};
 
 /// Open sessions by key.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Session {
     ended: Vec<Ended>,
     /// For each key with an open session, a moment at or before its end.
     due: BinaryHeap<Reverse<(i64, u32)>>,
-    state_schema: [SchemaRef; 1],
+    state_shapes: [TableShape; 1],
 }
 
 /// What a key has.
@@ -45,8 +46,8 @@ struct Held {
 impl Session {
     pub(crate) fn try_new(gap_us: i64, aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let slots = WindowSlots::try_new(aggregate, input_schema)?;
-        let state_schema = [slots.window_schema(&["first_us", "last_us"])?];
-        Ok(Self { gap_us, slots, open: Vec::new(), ended: Vec::new(), due: BinaryHeap::new(), state_schema })
+        let state_shapes = [slots.window_shape(&["first_us", "last_us"])?];
+        Ok(Self { gap_us, slots, open: Vec::new(), ended: Vec::new(), due: BinaryHeap::new(), state_shapes })
     }
 
     fn end_us(&self, held: Held) -> i64 {
@@ -138,13 +139,18 @@ impl OrderedOperator for Session {
         self.held().map(|(_, held)| self.end_us(held)).max()
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schema
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
-        let held: Vec<_> = self.held().map(|(key, held)| (key, held.slot, [held.first_us, held.last_us])).collect();
-        Ok(vec![self.slots.windows(&self.state_schema[0], &held)?])
+    fn state(&mut self) -> Result<Vec<TableState>> {
+        let taken = self.held().filter(|(key, _)| self.slots.keys.is_taken(*key));
+        let held: Vec<_> = taken.map(|(key, held)| (key, held.slot, [held.first_us, held.last_us])).collect();
+        Ok(vec![self.slots.windows(&self.state_shapes[0], &held)?])
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        vec![&mut self.slots.keys]
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::common::{DFSchema, DataFusionError};
 use thermocline_sql::KeyedAggregate;
 
 use crate::error::Result;
 use crate::keyed::{Accumulators, Bounds, KeyTable, KeyedFunctions, KeyedRows};
+use crate::snapshot::{TableShape, TableState};
 
 /// Windows that are emitted as one batch, at most.
 pub(crate) const BATCH_ROWS: usize = 8_192;
@@ -43,7 +44,7 @@ pub(crate) struct Restored {
 impl WindowSlots {
     pub(crate) fn try_new(aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let functions = KeyedFunctions::try_new(aggregate, input_schema)?;
-        let keys = KeyTable::new(functions.key_schema())?;
+        let keys = KeyTable::tracked(functions.key_schema())?;
         let accumulators = functions.accumulators()?;
         Ok(Self { functions, keys, accumulators })
     }
@@ -117,16 +118,20 @@ impl WindowSlots {
         Ok(self.functions.output(&bounds, &keys, results)?)
     }
 
-    /// Columns of a table of open windows: the key's, the operator's own, the accumulators'.
-    pub(crate) fn window_schema(&self, own: &[&str]) -> Result<SchemaRef> {
+    /// A table of open windows, whose columns are the key's, the operator's own, the accumulators'.
+    pub(crate) fn window_shape(&self, own: &[&str]) -> Result<TableShape> {
         let mut fields = self.key_fields(own);
         fields.extend(self.functions.state_fields()?.into_iter().map(Arc::new));
-        Ok(Arc::new(Schema::new(fields)))
+        Ok(self.shape(fields))
     }
 
-    /// Columns of a table of keys: the key's, the operator's own.
-    pub(crate) fn key_schema(&self, own: &[&str]) -> SchemaRef {
-        Arc::new(Schema::new(self.key_fields(own)))
+    /// A table of keys, whose columns are the key's, the operator's own.
+    pub(crate) fn key_shape(&self, own: &[&str]) -> TableShape {
+        self.shape(self.key_fields(own))
+    }
+
+    fn shape(&self, fields: Vec<Arc<Field>>) -> TableShape {
+        TableShape::by_key(Arc::new(Schema::new(fields)), 0..self.functions.key_schema().fields().len())
     }
 
     fn key_fields(&self, own: &[&str]) -> Vec<Arc<Field>> {
@@ -134,27 +139,37 @@ impl WindowSlots {
         self.functions.key_schema().fields().iter().cloned().chain(own).collect()
     }
 
-    /// A table of open windows: of each the key's number, its slot and the operator's own values.
+    /// A table of open windows of keys that were taken: of each the key's number, its slot and the operator's own values.
     pub(crate) fn windows<const N: usize>(
         &mut self,
-        schema: &SchemaRef,
+        shape: &TableShape,
         windows: &[(u32, u32, [i64; N])],
-    ) -> Result<RecordBatch> {
+    ) -> Result<TableState> {
+        let gone = self.gone(windows.iter().map(|(key, ..)| *key))?;
         if windows.is_empty() {
-            return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+            return Ok(TableState { rows: Vec::new(), gone });
         }
         let keys: Vec<(u32, [i64; N])> = windows.iter().map(|(key, _, own)| (*key, *own)).collect();
         let slots: Vec<u32> = windows.iter().map(|(_, slot, _)| *slot).collect();
         let mut columns = self.key_columns(&keys)?;
         columns.extend(self.accumulators.state(&slots)?);
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+        Ok(TableState { rows: vec![RecordBatch::try_new(Arc::clone(&shape.schema), columns)?], gone })
     }
 
-    /// A table of keys: of each its number and the operator's own values.
-    pub(crate) fn keys<const N: usize>(&self, schema: &SchemaRef, keys: &[(u32, [i64; N])]) -> Result<RecordBatch> {
+    /// A table of keys that were taken: of each its number and the operator's own values.
+    pub(crate) fn keys<const N: usize>(&self, shape: &TableShape, keys: &[(u32, [i64; N])]) -> Result<TableState> {
         let columns = self.key_columns(keys)?;
         let options = RecordBatchOptions::new().with_row_count(Some(keys.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&shape.schema), columns, &options)?;
+        Ok(TableState { rows: vec![rows], gone: self.gone(keys.iter().map(|(key, _)| *key))? })
+    }
+
+    /// The keys that were taken and are not among these.
+    fn gone(&self, with_rows: impl Iterator<Item = u32>) -> Result<Option<RecordBatch>> {
+        let (keys, columns) = self.keys.taken_without(with_rows)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(keys));
+        let schema = Arc::clone(self.functions.key_schema());
+        Ok(Some(RecordBatch::try_new_with_options(schema, columns, &options)?))
     }
 
     fn key_columns<const N: usize>(&self, keys: &[(u32, [i64; N])]) -> Result<Vec<ArrayRef>> {

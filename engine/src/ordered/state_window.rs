@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
@@ -16,6 +16,8 @@ use thermocline_sql::{KeyedAggregate, KeyedWindowFunction};
 use super::operator::{OrderedOperator, OrderedRows};
 use super::slots::{BATCH_ROWS, Ended, WindowSlots};
 use crate::error::Result;
+use crate::keyed::KeyTable;
+use crate::snapshot::{TableShape, TableState};
 
 /// Open windows by key.
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(crate) struct StateWindow {
     open: Vec<Option<Held>>,
     ended: Vec<Ended>,
     ready: Vec<RecordBatch>,
-    state_schema: [SchemaRef; 1],
+    state_shapes: [TableShape; 1],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +41,10 @@ impl StateWindow {
     /// `mark`: the input's column that says what a row does to a window.
     pub(crate) fn try_new(mark: &Expr, aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let slots = WindowSlots::try_new(aggregate, input_schema)?;
-        let state_schema = [slots.window_schema(&["first_us"])?];
+        let state_shapes = [slots.window_shape(&["first_us"])?];
         let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
         let mark = create_physical_expr(mark, input_schema, &props, &planning)?;
-        Ok(Self { mark, slots, open: Vec::new(), ended: Vec::new(), ready: Vec::new(), state_schema })
+        Ok(Self { mark, slots, open: Vec::new(), ended: Vec::new(), ready: Vec::new(), state_shapes })
     }
 
     /// The slot of the window that a row is in, if it is in one; it may begin it, and end it.
@@ -105,15 +107,19 @@ impl OrderedOperator for StateWindow {
         None
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schema
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         debug_assert!(self.ready.is_empty(), "what was emitted is taken before the state");
-        let open = (0..).zip(&self.open);
+        let open = (0..).zip(&self.open).filter(|(key, _)| self.slots.keys.is_taken(*key));
         let held: Vec<_> = open.filter_map(|(key, held)| held.map(|held| (key, held.slot, [held.first_us]))).collect();
-        Ok(vec![self.slots.windows(&self.state_schema[0], &held)?])
+        Ok(vec![self.slots.windows(&self.state_shapes[0], &held)?])
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        vec![&mut self.slots.keys]
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

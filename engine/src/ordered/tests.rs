@@ -7,8 +7,8 @@
 //!                       also `expect a b since 5`, `begin 1`, `down 5`, `up 7`
 //! ```
 //!
-//! A script is run as it stands, with a restart before each line, with watermarks between all rows, and with all decisions
-//! known from the beginning: the rows that come out are the same.
+//! A script is run as it stands, with a restart before each line, the same from files of which each holds what has changed,
+//! with watermarks between all rows, and with all decisions known from the beginning: the rows that come out are the same.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,9 +18,13 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use thermocline_sql::{OrderedShape, QueryShape, SourceFile, check};
 
+use super::operator::whole_state;
 use super::{Decided, Decision, OrderedOperator, Run, merge_runs, operator};
+use crate::snapshot::{TestFiles, Tracking};
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
@@ -36,6 +40,7 @@ const STREAMS: &str = "
 enum Mode {
     AsWritten,
     Restarts,
+    Increments,
     EveryTime,
     Replay,
 }
@@ -44,7 +49,7 @@ enum Mode {
 pub(super) async fn run(query: &str, script: &str) -> String {
     let written = run_as(query, script, Mode::AsWritten).await;
     let rows = |text: &str| text.lines().filter(|line| !line.starts_with("watermark")).collect::<Vec<_>>().join("\n");
-    for mode in [Mode::Restarts, Mode::EveryTime, Mode::Replay] {
+    for mode in [Mode::Restarts, Mode::Increments, Mode::EveryTime, Mode::Replay] {
         assert_eq!(rows(&run_as(query, script, mode).await), rows(&written), "{mode:?}");
     }
     written
@@ -66,6 +71,9 @@ async fn run_as(query: &str, script: &str, mode: Mode) -> String {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if mode == Mode::Restarts {
             session.restart();
+        }
+        if mode == Mode::Increments {
+            session.restart_from_files();
         }
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
@@ -109,6 +117,8 @@ struct Session<'a> {
     operator: Box<dyn OrderedOperator>,
     runs: Vec<Vec<Run>>,
     watermark_us: i64,
+    tracking: Tracking,
+    files: TestFiles,
 }
 
 impl<'a> Session<'a> {
@@ -121,7 +131,8 @@ impl<'a> Session<'a> {
         let output = Stage::over_placeholder(&shape.output, tables).await.unwrap();
         let operator = operator(shape, &inputs).unwrap();
         let runs = shape.inputs.iter().map(|_| Vec::new()).collect();
-        Self { shape, inputs, output, operator, runs, watermark_us: NO_WATERMARK }
+        let (tracking, files) = (Tracking::default(), TestFiles::default());
+        Self { shape, inputs, output, operator, runs, watermark_us: NO_WATERMARK, tracking, files }
     }
 
     fn schema(stage: &Stage) -> SchemaRef {
@@ -215,14 +226,29 @@ impl<'a> Session<'a> {
     }
 
     fn restart(&mut self) {
-        let state = self.operator.state().unwrap();
-        for (table, schema) in state.iter().zip(self.operator.state_schemas()) {
-            assert_eq!(&table.schema(), schema);
+        let state = whole_state(self.operator.as_mut()).unwrap();
+        for (table, shape) in state.iter().zip(self.operator.state_shapes()) {
+            assert_eq!(table.schema(), shape.schema);
         }
         let mut fresh = operator(self.shape, &self.inputs).unwrap();
         fresh.restore(&state).unwrap();
         assert_eq!(fresh.horizon_us(), self.operator.horizon_us());
         self.operator = fresh;
+    }
+
+    /// Goes on from files of which each holds what has changed, where the last one could be stored.
+    fn restart_from_files(&mut self) {
+        let after = self.tracking.take(self.operator.tracked());
+        let tables = self.operator.state().unwrap();
+        let Some(position) = self.files.store(after, tables, self.operator.state_shapes()) else {
+            return self.tracking.not_stored(self.operator.tracked());
+        };
+        let mut fresh = operator(self.shape, &self.inputs).unwrap();
+        fresh.restore(&self.files.read(fresh.state_shapes())).unwrap();
+        assert_eq!(fresh.horizon_us(), self.operator.horizon_us());
+        self.operator = fresh;
+        self.tracking = Tracking::default();
+        self.tracking.restored(position, self.operator.tracked());
     }
 }
 
@@ -556,4 +582,40 @@ async fn rows_with_the_latest_of_the_other_stream() {
       a 4.0 10.0
     watermark 20
     "#);
+}
+
+/// Keys come and go, among others that stay: whatever of that lies between two snapshots, nothing is lost and nothing comes back.
+#[tokio::test]
+async fn random_rows_of_keys_that_come_and_go() {
+    let windows = "device, window_start, window_end, count(*), sum(v), max(v)";
+    let group = "GROUP BY device, window_start, window_end";
+    let queries = [
+        format!("SELECT {windows} FROM SESSION(readings, ts, INTERVAL '3 seconds') {group}"),
+        format!("SELECT {windows} FROM COUNT_WINDOW(readings, 3) {group}"),
+        format!("SELECT {windows} FROM COUNT_WINDOW(readings, 4, 2) {group}"),
+        format!("SELECT {windows} FROM STATE_WINDOW(readings, v > 6, v < 3) {group}"),
+        "SELECT DISTINCT ON (device, window_end) device, v, window_end
+            FROM TUMBLE(readings, ts, INTERVAL '4 seconds') ORDER BY device, window_end, ts"
+            .to_owned(),
+        "SELECT device, row_number() OVER w, sum(v) OVER w FROM readings WINDOW w AS (PARTITION BY device ORDER BY ts)"
+            .to_owned(),
+    ];
+    for (seed, query) in (0..4_u64).flat_map(|seed| queries.iter().map(move |query| (seed, query))) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (mut script, mut second) = (String::new(), 0);
+        for _ in 0..60 {
+            // The first two keys are there all the time, the others for a while.
+            let key = match random.random_range(0..3) {
+                0 => random.random_range(0..2),
+                _ => 2 + second / 8 + random.random_range(0..3),
+            };
+            writeln!(script, "readings {second} k{key} {}", random.random_range(0..10)).unwrap();
+            second += random.random_range(0..3);
+            if random.random_range(0..4) == 0 {
+                writeln!(script, "watermark {second}").unwrap();
+            }
+        }
+        writeln!(script, "watermark {}", second + 10).unwrap();
+        run(query, &script).await;
+    }
 }

@@ -7,15 +7,15 @@
 //! if rows have come.
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use thermocline_sql::{GroupColumn, KeyedAggregate, WindowedShape};
 
 use super::{Emitted, KeyWatermarks, Outcome, PerKeyOperator, Stamp, StampedRows};
 use crate::error::Result;
-use crate::keyed::KeyedRows;
+use crate::keyed::{KeyTable, KeyedRows};
 use crate::ordered::{BATCH_ROWS, Ended, WindowSlots};
 use crate::query::evaluate_output;
+use crate::snapshot::{TableShape, TableState};
 use crate::window::{Assigner, Assignment};
 
 /// Pairs of a row and a window that are aggregated at once.
@@ -35,7 +35,7 @@ pub(crate) struct AlignedWindows {
     pairs: Pairs,
     /// Closed windows that are not emitted yet.
     ended: Vec<Ended>,
-    state_schema: [SchemaRef; 1],
+    state_shapes: [TableShape; 1],
 }
 
 /// How long windows take rows.
@@ -100,7 +100,7 @@ impl AlignedWindows {
         });
         let aggregate = KeyedAggregate { group: group.collect(), aggregates: shape.aggregates.clone() };
         let slots = WindowSlots::try_new(&aggregate, input_schema)?;
-        let state_schema = [slots.window_schema(&["end_us", "stage", "key"])?];
+        let state_shapes = [slots.window_shape(&["end_us", "stage", "key"])?];
         Ok(Self {
             assigner: Assigner::new(&shape.window),
             lateness,
@@ -109,7 +109,7 @@ impl AlignedWindows {
             keys: Vec::new(),
             pairs: Pairs::default(),
             ended: Vec::new(),
-            state_schema,
+            state_shapes,
         })
     }
 
@@ -160,6 +160,7 @@ impl AlignedWindows {
 
     /// Does to a key's windows what its watermark says.
     fn take_due(&mut self, key: u32, watermark_us: i64) -> Due {
+        self.slots.keys.mark(&self.keys[key as usize].groups);
         let Self { assigner, lateness, groups, keys, .. } = self;
         let (key, mut due) = (&mut keys[key as usize], Due::default());
         key.due_us = NEVER;
@@ -329,19 +330,23 @@ impl PerKeyOperator for AlignedWindows {
         Ok(emitted)
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schema
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         let mut held = Vec::new();
         for (number, key) in self.keys.iter().enumerate() {
-            for group in &key.groups {
+            for group in key.groups.iter().filter(|group| self.slots.keys.is_taken(**group)) {
                 let windows = self.groups[*group as usize].iter();
                 held.extend(windows.map(|w| (*group, w.slot, [w.end_us, w.stage as i64, number as i64])));
             }
         }
-        Ok(vec![self.slots.windows(&self.state_schema[0], &held)?])
+        Ok(vec![self.slots.windows(&self.state_shapes[0], &held)?])
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        vec![&mut self.slots.keys]
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

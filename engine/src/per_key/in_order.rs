@@ -13,8 +13,10 @@ use super::session::SessionsByKey;
 use super::waiting::{Released, WaitingRows};
 use super::{Advance, ByKeyOperator, Emitted, KeyWatermarks, Outcome, PerKeyOperator, StampedRows};
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::ordered::{OrderedRows, OverByKey, window_operator};
 use crate::query::without_row;
+use crate::snapshot::{TableShape, TableState};
 use crate::stage::Stage;
 
 /// The operator of a shape over what this stage makes of its only input.
@@ -42,15 +44,15 @@ pub(crate) fn in_order(shape: &OrderedShape, stage: &Stage) -> Result<Box<dyn Pe
 struct InOrder {
     waiting: WaitingRows,
     operator: Box<dyn ByKeyOperator>,
-    state_schemas: Vec<SchemaRef>,
+    state_shapes: Vec<TableShape>,
 }
 
 impl InOrder {
     fn new(schema: SchemaRef, operator: Box<dyn ByKeyOperator>) -> Self {
         let waiting = WaitingRows::new(schema);
-        let mut state_schemas = vec![waiting.state_schema().clone()];
-        state_schemas.extend(operator.state_schemas().iter().cloned());
-        Self { waiting, operator, state_schemas }
+        let mut state_shapes = vec![waiting.state_shape().clone()];
+        state_shapes.extend(operator.state_shapes().iter().cloned());
+        Self { waiting, operator, state_shapes }
     }
 
     /// Gives rows that were let go to the operator, and tells it of the watermarks that have moved meanwhile.
@@ -116,14 +118,18 @@ impl PerKeyOperator for InOrder {
         Ok(emitted)
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut tables = vec![self.waiting.state()?];
+    fn state(&mut self) -> Result<Vec<TableState>> {
+        let mut tables = vec![TableState::of(self.waiting.state()?)];
         tables.extend(self.operator.state()?);
         Ok(tables)
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        self.operator.tracked()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

@@ -26,15 +26,16 @@ mod watermarks;
 use std::fmt::Debug;
 
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::ordered::OrderedRows;
 use crate::query::FailedRow;
+use crate::snapshot::{TableShape, TableState};
 
 pub(crate) use aligned::{AlignedWindows, Lateness};
 pub(crate) use in_order::in_order;
-pub(crate) use snapshot::{PerKeyState, read_per_key_state, write_per_key_state};
+pub(crate) use snapshot::{PerKeyPlace, PerKeyState};
 pub(crate) use watermarks::KeyWatermarks;
 
 /// Rows of a partition with their keys and watermarks.
@@ -88,13 +89,18 @@ pub(crate) trait PerKeyOperator: Debug + Send {
     /// Nothing more will come: completes everything of every key, and moves its watermark there.
     fn finish(&mut self, watermarks: &mut KeyWatermarks) -> Result<Vec<Emitted>>;
 
-    /// Columns of each table of its state.
-    fn state_schemas(&self) -> &[SchemaRef];
+    /// The tables of its state.
+    fn state_shapes(&self) -> &[TableShape];
 
-    /// Its state as tables.
-    fn state(&mut self) -> Result<Vec<RecordBatch>>;
+    /// Its state as tables; of keys that are [tracked](Self::tracked), those that were taken.
+    fn state(&mut self) -> Result<Vec<TableState>>;
 
-    /// Goes on from a state, as if it had never been stored; called before any row.
+    /// Tables of keys that know which of them have changed.
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        Vec::new()
+    }
+
+    /// Goes on from a whole state, as if it had never been stored; called before any row.
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()>;
 
     /// Bytes held.
@@ -121,13 +127,18 @@ pub(crate) trait ByKeyOperator: Debug + Send {
     /// For keys that hold something that time completes, the watermark that would complete all of it.
     fn horizons_us(&self) -> Vec<(u32, i64)>;
 
-    /// Columns of each table of its state.
-    fn state_schemas(&self) -> &[SchemaRef];
+    /// The tables of its state.
+    fn state_shapes(&self) -> &[TableShape];
 
-    /// Its state as tables.
-    fn state(&mut self) -> Result<Vec<RecordBatch>>;
+    /// Its state as tables; of keys that are [tracked](Self::tracked), those that were taken.
+    fn state(&mut self) -> Result<Vec<TableState>>;
 
-    /// Goes on from a state, as if it had never been stored; called before any row.
+    /// Tables of keys that know which of them have changed.
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        Vec::new()
+    }
+
+    /// Goes on from a whole state, as if it had never been stored; called before any row.
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()>;
 
     /// Bytes held.

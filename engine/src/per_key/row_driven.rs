@@ -2,11 +2,12 @@
 //! event-time order do: no key of theirs sees another's rows.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 
 use super::{Advance, ByKeyOperator};
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::ordered::{OrderedOperator, OrderedRows};
+use crate::snapshot::{TableShape, TableState};
 use crate::watermark::NO_WATERMARK;
 
 /// An operator that looks at no watermark, and emits in the order of its rows.
@@ -31,12 +32,16 @@ impl ByKeyOperator for RowDriven {
         Vec::new()
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        self.operator.state_schemas()
+    fn state_shapes(&self) -> &[TableShape] {
+        self.operator.state_shapes()
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         self.operator.state()
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        self.operator.tracked()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

@@ -3,13 +3,14 @@
 //! What a row of the stream ends is emitted by (end, group).
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use thermocline_sql::KeyedAggregate;
 
 use super::{Advance, ByKeyOperator};
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::ordered::{BATCH_ROWS, Ended, OrderedRows, WindowSlots};
+use crate::snapshot::{TableShape, TableState};
 
 /// Open sessions by group.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct SessionsByKey {
     /// By the number of the watermark's key.
     keys: Vec<Key>,
     ended: Vec<Ended>,
-    state_schema: [SchemaRef; 1],
+    state_shapes: [TableShape; 1],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,8 +47,8 @@ const NEVER: i64 = i64::MAX;
 impl SessionsByKey {
     pub(super) fn try_new(gap_us: i64, aggregate: &KeyedAggregate, input_schema: &DFSchema) -> Result<Self> {
         let slots = WindowSlots::try_new(aggregate, input_schema)?;
-        let state_schema = [slots.window_schema(&["first_us", "last_us", "key"])?];
-        Ok(Self { gap_us, slots, open: Vec::new(), keys: Vec::new(), ended: Vec::new(), state_schema })
+        let state_shapes = [slots.window_shape(&["first_us", "last_us", "key"])?];
+        Ok(Self { gap_us, slots, open: Vec::new(), keys: Vec::new(), ended: Vec::new(), state_shapes })
     }
 
     fn end_us(&self, held: Held) -> i64 {
@@ -171,14 +172,19 @@ impl ByKeyOperator for SessionsByKey {
         horizons
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schema
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         let row = |(key, group, held): (u32, u32, Held)| (group, held.slot, [held.first_us, held.last_us, key.into()]);
-        let held: Vec<_> = self.held().map(row).collect();
-        Ok(vec![self.slots.windows(&self.state_schema[0], &held)?])
+        let taken = self.held().filter(|(_, group, _)| self.slots.keys.is_taken(*group));
+        let held: Vec<_> = taken.map(row).collect();
+        Ok(vec![self.slots.windows(&self.state_shapes[0], &held)?])
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        vec![&mut self.slots.keys]
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {

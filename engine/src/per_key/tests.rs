@@ -5,7 +5,8 @@
 //!  finish      nothing more will come
 //! ```
 //!
-//! A script is run row by row, all rows at once, and with a restart before each row: the rows that come out are the same.
+//! A script is run row by row, all rows at once, with a restart after each row, and the same from files of which each holds
+//! what has changed: the rows that come out are the same.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use thermocline_sql::{QueryShape, SourceFile, check};
 
 use super::*;
+use crate::snapshot::{TestFiles, Tracking};
 use crate::stage::Stage;
 use crate::tables::Tables;
 
@@ -29,6 +33,7 @@ async fn run(query: &str, script: &str) -> String {
     let mut by_row = Session::open(query).await;
     let mut at_once = Session::open(query).await;
     let mut restarted = Session::open(query).await;
+    let mut from_files = Session::open(query).await;
     let mut shown = String::new();
     let mut expected = Vec::new();
     let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -38,6 +43,8 @@ async fn run(query: &str, script: &str) -> String {
         shown.extend(found.iter().map(|row| format!("  {row}\n")));
         assert_eq!(restarted.take(&[line]).await, found, "after a restart: {line}");
         restarted = restarted.restart(query).await;
+        assert_eq!(from_files.take(&[line]).await, found, "after a restart from files: {line}");
+        from_files = from_files.restart_from_files(query).await;
         expected.extend(found);
     }
     let (last, rows) = lines.split_last().unwrap();
@@ -54,6 +61,8 @@ struct Session {
     output: Stage,
     watermarks: KeyWatermarks,
     operator: Box<dyn PerKeyOperator>,
+    tracking: Tracking,
+    files: TestFiles,
 }
 
 impl Session {
@@ -80,14 +89,44 @@ impl Session {
         };
         let output = Stage::over_placeholder(output, tables).await.unwrap();
         let key = Arc::new(Schema::new(vec![Field::new("device", DataType::Utf8, true)]));
-        Self { stage, output, watermarks: KeyWatermarks::new(&key, 1_000_000).unwrap(), operator }
+        let watermarks = KeyWatermarks::new(&key, 1_000_000).unwrap();
+        Self { stage, output, watermarks, operator, tracking: Tracking::default(), files: TestFiles::default() }
     }
 
     async fn restart(mut self, query: &str) -> Self {
         let mut fresh = Self::open(query).await;
-        fresh.watermarks.restore(&self.watermarks.state().unwrap()).unwrap();
-        fresh.operator.restore(&self.operator.state().unwrap()).unwrap();
+        let mut tracking = Tracking::default();
+        tracking.take(self.operator.tracked());
+        let tables = self.operator.state().unwrap().into_iter().zip(self.operator.state_shapes());
+        let state: Vec<_> = tables.map(|(table, shape)| table.into_rows(shape).unwrap()).collect();
+        fresh.watermarks.restore(&self.watermarks.whole_state().unwrap()).unwrap();
+        fresh.operator.restore(&state).unwrap();
         fresh
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        std::iter::once(self.watermarks.tracked()).chain(self.operator.tracked()).collect()
+    }
+
+    /// Goes on from files of which each holds what has changed, where the last one could be stored.
+    async fn restart_from_files(mut self, query: &str) -> Self {
+        let mut tracking = std::mem::take(&mut self.tracking);
+        let after = tracking.take(self.tracked());
+        let mut tables = vec![self.watermarks.state().unwrap()];
+        tables.extend(self.operator.state().unwrap());
+        let shapes: Vec<_> =
+            std::iter::once(self.watermarks.state_shape()).chain(self.operator.state_shapes()).cloned().collect();
+        let Some(position) = self.files.store(after, tables, &shapes) else {
+            tracking.not_stored(self.tracked());
+            return Self { tracking, ..self };
+        };
+        let mut fresh = Self::open(query).await;
+        let tables = self.files.read(&shapes);
+        fresh.watermarks.restore(&tables[0]).unwrap();
+        fresh.operator.restore(&tables[1..]).unwrap();
+        let mut tracking = Tracking::default();
+        tracking.restored(position, fresh.tracked());
+        Self { tracking, files: self.files, ..fresh }
     }
 
     /// What comes of lines of the script.
@@ -265,4 +304,38 @@ async fn calls_go_by_the_order_of_their_own_key() {
       b 08 30.0 - 50.0
       a 12 3.0 2.0 4.0
     "#);
+}
+
+/// Keys come and go, among others that stay: whatever of that lies between two snapshots, nothing is lost and nothing comes back.
+#[tokio::test]
+async fn random_rows_of_keys_that_come_and_go() {
+    // A key's row also ends what others of its groups have.
+    let windows = "device, v > 5 AS high, window_start, window_end, count(*) AS n, sum(v) AS total";
+    let group = "GROUP BY device, v > 5, window_start, window_end";
+    let tumble = format!("SELECT {windows} FROM TUMBLE(readings, ts, INTERVAL '4 seconds') {group}");
+    let queries = [
+        format!("{tumble} ALLOW LATENESS INTERVAL '5 seconds'"),
+        tumble,
+        format!("SELECT {windows} FROM SESSION(readings, ts, INTERVAL '3 seconds') {group}"),
+        format!("SELECT {windows} FROM COUNT_WINDOW(readings, 4, 2) {group}"),
+        "SELECT device, row_number() OVER w AS n, sum(v) OVER w AS total
+            FROM readings WINDOW w AS (PARTITION BY device ORDER BY ts)"
+            .to_owned(),
+        "SELECT device, v, lead(v) OVER (PARTITION BY device ORDER BY ts) AS next FROM readings".to_owned(),
+    ];
+    for (seed, query) in (0..4_u64).flat_map(|seed| queries.iter().map(move |query| (seed, query))) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut script = String::new();
+        for n in 0..50 {
+            // The first two keys are there all the time, the others for a while; some rows are late.
+            let key = match random.random_range(0..3) {
+                0 => random.random_range(0..2),
+                _ => 2 + n / 8 + random.random_range(0..3),
+            };
+            let second = (n / 2 + 4 - random.random_range(0..5)).max(0);
+            writeln!(script, "{second} k{key} {}", random.random_range(0..10)).unwrap();
+        }
+        script += "finish";
+        run(query, &script).await;
+    }
 }

@@ -9,6 +9,7 @@ use arrow::compute::{interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use crate::error::Result;
+use crate::snapshot::TableShape;
 
 /// Chunks are not merged beyond this.
 const MAX_CHUNK_ROWS: usize = 65_536;
@@ -20,7 +21,7 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct WaitingRows {
     schema: SchemaRef,
-    state_schema: SchemaRef,
+    state_shape: TableShape,
     chunks: BTreeMap<u32, Chunk>,
     next_chunk: u32,
     /// Where the row of an id stands: its chunk, and which row of that.
@@ -63,7 +64,7 @@ impl WaitingRows {
         let fields: Vec<_> = own.into_iter().chain(schema.fields().iter().cloned()).collect();
         Self {
             schema,
-            state_schema: Arc::new(Schema::new(fields)),
+            state_shape: TableShape::whole(Arc::new(Schema::new(fields))),
             chunks: BTreeMap::new(),
             next_chunk: 0,
             places: Vec::new(),
@@ -193,9 +194,9 @@ impl WaitingRows {
         Ok(())
     }
 
-    /// Columns of [`state`](Self::state).
-    pub(super) fn state_schema(&self) -> &SchemaRef {
-        &self.state_schema
+    /// The table of its state.
+    pub(super) fn state_shape(&self) -> &TableShape {
+        &self.state_shape
     }
 
     /// The rows with their keys and times, in the order they came.
@@ -215,7 +216,7 @@ impl WaitingRows {
         let times: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.time_us)));
         let gathered = self.gather(rows.iter().map(|row| row.id))?;
         let columns = [keys, times].into_iter().chain(gathered.columns().iter().cloned()).collect();
-        Ok(RecordBatch::try_new(Arc::clone(&self.state_schema), columns)?)
+        Ok(RecordBatch::try_new(Arc::clone(&self.state_shape.schema), columns)?)
     }
 
     /// Goes on from a state.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use super::Stamp;
 use crate::error::Result;
 use crate::keyed::KeyTable;
+use crate::snapshot::{TableShape, TableState};
 use crate::watermark::NO_WATERMARK;
 
 /// Watermarks by key; a key that was seen once stays.
@@ -18,20 +20,20 @@ pub(crate) struct KeyWatermarks {
     /// By the key's number.
     current_us: Vec<i64>,
     latest_us: i64,
-    state_schema: SchemaRef,
+    state_shape: TableShape,
 }
 
 impl KeyWatermarks {
     /// `key`: the columns of the key.
     pub(crate) fn new(key: &SchemaRef, delay_us: i64) -> Result<Self> {
-        let watermark = Arc::new(Field::new("__watermark_us", DataType::Int64, false));
-        let fields: Vec<_> = key.fields().iter().cloned().chain([watermark]).collect();
+        let own = ["__number", "__watermark_us"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
+        let fields: Vec<_> = own.into_iter().chain(key.fields().iter().cloned()).collect();
         Ok(Self {
             delay_us,
-            keys: KeyTable::new(key)?,
+            keys: KeyTable::tracked(key)?,
             current_us: Vec::new(),
             latest_us: NO_WATERMARK,
-            state_schema: Arc::new(Schema::new(fields)),
+            state_shape: TableShape::by_key(Arc::new(Schema::new(fields)), 0..1),
         })
     }
 
@@ -58,6 +60,7 @@ impl KeyWatermarks {
         let current_us = &mut self.current_us[key as usize];
         *current_us = (*current_us).max(watermark_us);
         self.latest_us = self.latest_us.max(*current_us);
+        self.keys.mark(&[key]);
     }
 
     /// A key's watermark.
@@ -77,24 +80,33 @@ impl KeyWatermarks {
         }
     }
 
-    /// Columns of [`state`](Self::state).
-    pub(crate) fn state_schema(&self) -> &SchemaRef {
-        &self.state_schema
+    /// The table of its state.
+    pub(crate) fn state_shape(&self) -> &TableShape {
+        &self.state_shape
     }
 
-    /// The keys in the order of their numbers, and their watermarks.
-    pub(crate) fn state(&self) -> Result<RecordBatch> {
-        if self.current_us.is_empty() {
-            return Ok(RecordBatch::new_empty(Arc::clone(&self.state_schema)));
-        }
-        let mut columns = self.keys.columns(0..self.current_us.len() as u32)?;
-        columns.push(Arc::new(Int64Array::from(self.current_us.clone())));
-        Ok(RecordBatch::try_new(Arc::clone(&self.state_schema), columns)?)
+    /// Numbers of the keys that were taken, their watermarks, and the keys.
+    pub(crate) fn state(&self) -> Result<TableState> {
+        let numbers: Vec<u32> = (0..self.current_us.len() as u32).filter(|key| self.keys.is_taken(*key)).collect();
+        let watermarks = numbers.iter().map(|key| self.current_us[*key as usize]);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(numbers.iter().map(|key| i64::from(*key)))),
+            Arc::new(Int64Array::from_iter_values(watermarks)),
+        ];
+        columns.extend(self.keys.columns(numbers.iter().copied())?);
+        Ok(TableState::of(RecordBatch::try_new(Arc::clone(&self.state_shape.schema), columns)?))
+    }
+
+    /// The keys, of which those are stored that have changed. None is ever gone.
+    pub(crate) fn tracked(&mut self) -> &mut KeyTable {
+        &mut self.keys
     }
 
     /// Goes on from a state; keys have the numbers that they had.
     pub(crate) fn restore(&mut self, state: &RecordBatch) -> Result<()> {
-        let (watermarks, key) = state.columns().split_last().expect("a column of watermarks");
+        let in_order = sort_to_indices(state.column(0), None, None)?;
+        let state = take_record_batch(state, &in_order)?;
+        let [_, watermarks, key @ ..] = state.columns() else { unreachable!("two columns of its own") };
         let mut numbers = Vec::new();
         self.keys.intern(state.num_rows(), key, &mut numbers)?;
         debug_assert!(numbers.iter().enumerate().all(|(at, number)| at == *number as usize));
@@ -103,6 +115,16 @@ impl KeyWatermarks {
             self.advance(number, *watermark_us);
         }
         Ok(())
+    }
+
+    /// All of it, as a snapshot would have it.
+    #[cfg(test)]
+    pub(crate) fn whole_state(&mut self) -> Result<RecordBatch> {
+        let mut tracking = crate::snapshot::Tracking::default();
+        tracking.take(vec![&mut self.keys]);
+        let state = self.state();
+        tracking.not_stored(vec![&mut self.keys]);
+        state?.into_rows(&self.state_shape)
     }
 
     /// Bytes held.
@@ -154,7 +176,7 @@ mod tests {
             let mut first = watermarks();
             let mut stamps = observe(&mut first, &ROWS[..cut]);
             let mut second = watermarks();
-            second.restore(&first.state().unwrap()).unwrap();
+            second.restore(&first.whole_state().unwrap()).unwrap();
             stamps.extend(observe(&mut second, &ROWS[cut..]));
             assert_eq!(stamps, STAMPS, "cut at {cut}");
             assert_eq!(second.current_us, [99, 8, 58]);

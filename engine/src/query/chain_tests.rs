@@ -12,7 +12,7 @@ use thermocline_log::{DiskHooks, DiskOp, HookedDisk, LogOptions};
 use super::*;
 use crate::keyed::KeyedRows;
 use crate::window::tests::aggregate;
-use crate::window::{Openness, PartitionWindows};
+use crate::window::{Openness, PartitionState, PartitionWindows, WindowAggregate};
 
 /// States of a fixed size, lists, and chunks.
 const OUTPUTS: &str = "key, count(v) AS a, stddev(v) AS b, avg(v) AS c, median(v) AS d, approx_median(v) AS e";
@@ -177,7 +177,7 @@ impl Model {
     }
 
     fn restored(&self) -> PartitionWindows {
-        let (chain, states) = Chain::read(&self.log, &self.names(), &self.aggregate).unwrap().unwrap();
+        let (chain, states) = Chain::read(&self.log, &self.names(), self.aggregate.as_ref()).unwrap().unwrap();
         assert_eq!(chain, self.chain);
         let mut windows = new_windows(&self.aggregate);
         windows.restore(states).unwrap();
@@ -215,7 +215,7 @@ impl Model {
                 self.stored = usize::try_from(next_offset).unwrap();
                 assert_eq!(text(&self.restored().whole_state().unwrap()), text(whole));
                 for pair in self.chain.files.windows(2) {
-                    assert!(pair[0].groups + 1 >= 2 * (pair[1].groups + 1), "{:?}", self.chain);
+                    assert!(pair[0].size + 1 >= 2 * (pair[1].size + 1), "{:?}", self.chain);
                 }
             }
             Err(NotStored::File(_)) => self.windows.not_stored(),
@@ -262,7 +262,7 @@ fn long_chain(aggregate: &Arc<WindowAggregate>) -> Model {
         model.step(&Step::Checkpoint);
         model.step(&Step::Written(Disk::Works));
     }
-    assert_eq!(model.chain.files.iter().map(|file| file.groups).collect::<Vec<_>>(), [400, 100, 20, 4]);
+    assert_eq!(model.chain.files.iter().map(|file| file.size).collect::<Vec<_>>(), [400, 100, 20, 4]);
     model
 }
 
@@ -273,7 +273,7 @@ fn files_give_way_to_one_that_is_as_large_as_half_of_them() {
         model.step(&Step::Rows { keys: keys.collect(), seconds: 0 });
         model.step(&Step::Checkpoint);
         model.step(&Step::Written(Disk::Works));
-        model.chain.files.iter().map(|file| file.groups).collect()
+        model.chain.files.iter().map(|file| file.size).collect()
     };
     assert_eq!(store(300..302), [400, 100, 20, 6]);
     assert_eq!(store(0..30), [400, 112]);
@@ -289,7 +289,7 @@ fn any_file_of_a_chain_that_is_damaged_or_missing_is_named() {
         let path = model.log.state_dir().join(name);
         let intact = std::fs::read(&path).unwrap();
         let check = |what: &str| {
-            let error = Chain::read(&model.log, &model.names(), &model.aggregate).expect_err(what);
+            let error = Chain::read::<PartitionState>(&model.log, &model.names(), &model.aggregate).expect_err(what);
             assert!(error.to_string().contains(name), "{what}: {error}");
         };
         for byte in (0..intact.len()).step_by(101) {
@@ -307,7 +307,7 @@ fn any_file_of_a_chain_that_is_damaged_or_missing_is_named() {
     for (left_out, named) in [(0, 1), (1, 0), (2, 1)] {
         let mut others = names.clone();
         others.remove(left_out);
-        let error = Chain::read(&model.log, &others, &model.aggregate).expect_err("one is left out");
+        let error = Chain::read::<PartitionState>(&model.log, &others, &model.aggregate).expect_err("one is left out");
         assert!(error.to_string().contains(&names[named]), "{left_out}: {error}");
     }
 }

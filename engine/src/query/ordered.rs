@@ -7,6 +7,7 @@
 //! operator emits up to the watermark of that progress was emitted.
 
 mod absence;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,27 +21,22 @@ use thermocline_sql::{EventTime, OrderedShape};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::snapshots::{Shapes, StoredState};
 use super::failed::failed_rows;
 use super::failed_results::FailedResults;
 use super::ordered_partition::{OrderedPartition, OrderedStep, PartitionSource};
 use super::progress::{Ledger, Progress};
-use super::{
-    Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
-};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible};
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::late::late_rows;
 use crate::ordered::{
-    OrderedOperator, OrderedState, PartitionPosition, Run, merge_runs, operator, part_before, read_state, tidy_runs,
-    write_state,
+    OrderedOperator, OrderedState, PartitionPlace, PartitionPosition, Run, merge_runs, operator, part_before, tidy_runs,
 };
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::views::{Inlet, told};
 use crate::watermark::NO_WATERMARK;
-
-/// Rows between two snapshots, at least; it grows with the state, so that writing it stays a small part of the work.
-const SNAPSHOT_ROWS: u64 = 1 << 20;
 
 /// Rows that wait in a partition before it pauses for another to catch up, and their bytes.
 const WAITING_ROWS: usize = 1 << 19;
@@ -93,8 +89,7 @@ pub(crate) struct OrderedQuery {
     clock: Arc<dyn Clock>,
     counters: Counters,
     failed_results: FailedResults,
-    snapshot_rows: u64,
-    rows_to_snapshot: u64,
+    stored: StoredState,
     /// Where the query watches for silence.
     watch: Option<absence::Watch>,
     /// Rows that the operator is given at once.
@@ -148,12 +143,9 @@ impl OrderedQuery {
         let mut commit = Commit::new();
         let stages = compile_inputs(shape, &tables).await?;
         let mut operator = operator(shape, &stages)?;
-        let schemas = waiting_schemas(&inputs, &stages);
         let is_new_text = ledger.claim(log, sql, &mut commit);
-        let state = match ledger.snapshot(log, 0).filter(|_| !is_new_text) {
-            Some(file) => stored_state(name, log, &file, &inputs, &schemas, operator.state_schemas())?,
-            None => (!is_new_text).then(OrderedState::empty),
-        };
+        let shapes = Shapes::of(&inputs, &stages, operator.as_ref());
+        let (mut stored, state) = StoredState::open(name, &ledger, log, &inputs, shapes, snapshot_rows, is_new_text)?;
         let is_changed = state.is_none();
         if is_changed {
             tracing::info!(
@@ -164,6 +156,8 @@ impl OrderedQuery {
         let state = state.unwrap_or_else(OrderedState::empty);
         if !state.operator.is_empty() {
             operator.restore(&state.operator)?;
+            let rows = state.partitions.iter().map(|partition| partition.place.next_offset).sum();
+            stored.restored(rows, operator.as_mut());
         }
         let mut positions = state.partitions.into_iter();
         let mut opened = Vec::new();
@@ -178,7 +172,8 @@ impl OrderedQuery {
                     true => ledger.start_anew(log, &streams.stream, partition, &mut commit),
                     false => ledger.register(log, &streams.stream, partition, &mut commit),
                 };
-                let at_start = PartitionPosition { next_offset: start, watermark_us: NO_WATERMARK, runs: Vec::new() };
+                let place = PartitionPlace { next_offset: start, watermark_us: NO_WATERMARK };
+                let at_start = PartitionPosition { place, runs: Vec::new() };
                 let source = PartitionSource {
                     log,
                     stream: &streams.stream,
@@ -210,7 +205,6 @@ impl OrderedQuery {
             });
         }
         let progress = ledger.progress(log)?;
-        let snapshot_rows = snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
         let failed_results = FailedResults::below(&shape.output, &opened[0].failed, &counters);
         let mut query = Self {
             name: name.to_owned(),
@@ -225,8 +219,7 @@ impl OrderedQuery {
             clock,
             failed_results,
             counters,
-            snapshot_rows,
-            rows_to_snapshot: snapshot_rows,
+            stored,
             watch: None,
             given_rows: GIVEN_ROWS_MIN,
             gathered_bytes: 0,
@@ -250,6 +243,7 @@ impl OrderedQuery {
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
+                self.await_snapshots()?;
                 return self.store(&mut control).await.map(|_| ());
             }
             self.tables.refresh().await;
@@ -262,6 +256,7 @@ impl OrderedQuery {
             }
             let has_more = self.judge_silence(read).await?;
             self.snapshot_when_due(read)?;
+            self.keep_snapshots()?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
@@ -500,48 +495,8 @@ impl OrderedQuery {
         let end_us = self.operator.horizon_us().unwrap_or(all_rows_us).max(all_rows_us);
         self.advance(end_us, true).await?;
         self.hold_watermarks(end_us);
+        self.await_snapshots()?;
         self.store(control).await.map(|_| ())
-    }
-
-    /// Writes a snapshot when enough rows have been read since the last one.
-    fn snapshot_when_due(&mut self, read: u64) -> Result<()> {
-        self.rows_to_snapshot = self.rows_to_snapshot.saturating_sub(read);
-        if self.rows_to_snapshot > 0 {
-            return Ok(());
-        }
-        let state = OrderedState {
-            watermark_us: self.watermark_us,
-            partitions: self.partitions().map(OrderedPartition::position).collect(),
-            operator: self.operator.state()?,
-        };
-        let schemas: Vec<SchemaRef> = self.partitions().map(OrderedPartition::schema).collect();
-        let read_rows: u64 = state.partitions.iter().map(|partition| partition.next_offset).sum();
-        let file = format!("{}-ordered-{read_rows:020}.snapshot", file_name(&self.name));
-        let held: u64 = self.partitions().map(|partition| partition.waiting() as u64).sum::<u64>()
-            + state.operator.iter().map(|table| table.num_rows() as u64).sum::<u64>();
-        self.rows_to_snapshot = self.snapshot_rows.max(4 * held);
-        if let Err(error) = write_state(&self.log, &file, &state, &schemas) {
-            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
-            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
-            return Ok(());
-        }
-        let ledger = self.inputs[0].ledger.clone();
-        if let Some(earlier) = ledger.snapshot(&self.log, 0)
-            && earlier != file
-        {
-            // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            remove_older_snapshots(&self.log, &format!("{}-ordered-", file_name(&self.name)), &[earlier]);
-        }
-        ledger.store_snapshot(0, &file, &mut self.commit);
-        ledger.forget_absences(&self.log, &mut self.commit);
-        for input in &self.inputs {
-            for partition in input.partitions() {
-                let (number, offset) = (partition.partition(), partition.next_offset());
-                input.ledger.forget_decisions(&self.log, number, offset, &mut self.commit)?;
-                self.commit.move_cursor(&input.ledger.cursor(), input.stream.id(), number, offset);
-            }
-        }
-        Ok(())
     }
 
     /// Commits what has gathered, with the progress it belongs to.
@@ -571,6 +526,7 @@ impl OrderedQuery {
             input.active.iter().map(|active| *active + timeout).filter(|at| *at > now).min()
         });
         let timeout = idle_at.min().map(|at| at - now).into_iter().chain(look).min();
+        let written = self.stored.notified();
         let something = self.inputs.iter_mut().flat_map(|Input { partitions, inlet, .. }| {
             let rows = partitions.iter_mut().flatten().map(|partition| partition.wait().boxed());
             rows.chain([told(inlet.as_mut()).boxed()])
@@ -578,6 +534,7 @@ impl OrderedQuery {
         let something = select_all(something);
         tokio::select! {
             _ = something => {}
+            () = written => {}
             _ = control.changed() => {}
             () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {}
         }
@@ -603,33 +560,4 @@ pub(crate) async fn compile_inputs(shape: &OrderedShape, tables: &Arc<Tables>) -
         stages.push(Stage::over_stream(&input.plan, &input.stream, Arc::clone(tables)).await?);
     }
     Ok(stages)
-}
-
-/// The state in a file; `None` when the query has to begin anew: the state is of other columns, or cannot be read and all
-/// rows that it was made of are still held.
-fn stored_state(
-    query: &str,
-    log: &Log,
-    file: &str,
-    inputs: &[InputStreams],
-    schemas: &[SchemaRef],
-    operator: &[SchemaRef],
-) -> Result<Option<OrderedState>> {
-    match read_state(log, file, schemas, operator) {
-        Err(error @ (Error::State { .. } | Error::Log(_)))
-            if inputs.iter().all(|input| holds_every_row(log, &input.stream)) =>
-        {
-            tracing::warn!(query, file, %error, "snapshot cannot be read: its rows are read again");
-            Ok(None)
-        }
-        read => read,
-    }
-}
-
-/// Columns of the waiting rows of every partition of every input.
-fn waiting_schemas(inputs: &[InputStreams], stages: &[Stage]) -> Vec<SchemaRef> {
-    let of_input = |(input, stage): (&InputStreams, &Stage)| {
-        vec![super::ordered_partition::without_row(&stage.schema()); input.stream.partitions() as usize]
-    };
-    inputs.iter().zip(stages).flat_map(of_input).collect()
 }

@@ -12,7 +12,7 @@ use super::progress::Decision;
 use super::reader::{StageReader, StageRows};
 use crate::error::Result;
 use crate::late::LateOffset;
-use crate::ordered::{PartitionPosition, Run};
+use crate::ordered::{PartitionPlace, PartitionPosition, Run};
 use crate::stage::Stage;
 use crate::watermark::Watermark;
 
@@ -69,7 +69,7 @@ impl OrderedPartition {
         decisions: Vec<Decision>,
     ) -> Result<Self> {
         let PartitionSource { log, stream, partition, time_column, delay_us } = *source;
-        let PartitionPosition { next_offset, watermark_us, runs } = position;
+        let PartitionPosition { place: PartitionPlace { next_offset, watermark_us }, runs } = position;
         let reader = StageReader::new(log, stream, partition, next_offset, &stage, &[time_column])?;
         let mut watermark = Watermark::new(delay_us);
         watermark.advance_to(watermark_us);
@@ -90,12 +90,8 @@ impl OrderedPartition {
     }
 
     /// Where it stands.
-    pub(crate) fn position(&self) -> PartitionPosition {
-        PartitionPosition {
-            next_offset: self.next_offset,
-            watermark_us: self.watermark.current_us(),
-            runs: self.runs.clone(),
-        }
+    pub(crate) fn place(&self) -> PartitionPlace {
+        PartitionPlace { next_offset: self.next_offset, watermark_us: self.watermark.current_us() }
     }
 
     /// Which partition.

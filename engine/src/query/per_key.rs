@@ -14,26 +14,24 @@ use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{EventTime, OrderedOperator, OrderedShape, QueryShape, WindowedShape};
 use tokio::sync::watch;
 
+use super::chain::{NotStored, stored_chains};
 use super::failed::{FailedOffset, failed_rows};
 use super::failed_results::FailedResults;
 use super::per_key_partition::{PerKeyPartition, PerKeySource, PerKeyStep, key_schema};
 use super::progress::{Ledger, Progress};
 use super::side_by_side::{Partitions, side_by_side};
-use super::{
-    Control, Counters, Emitter, Stored, commit_when_possible, file_name, holds_every_row, remove_older_snapshots,
-};
-use crate::error::{Error, Result};
+use super::snapshots::{Snapshots, Written};
+use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name, remove_older_snapshots};
+use crate::error::Result;
 use crate::late::{LateOffset, late_rows};
-use crate::per_key::{
-    AlignedWindows, Emitted, KeyWatermarks, Lateness, PerKeyOperator, PerKeyState, read_per_key_state,
-    write_per_key_state,
-};
+use crate::per_key::{AlignedWindows, Emitted, KeyWatermarks, Lateness, PerKeyOperator, PerKeyPlace, PerKeyState};
+use crate::snapshot::{Increment, StoredTables, TableShape};
 use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
 
-/// Rows of a partition between two snapshots, at least; it grows with the state, so that writing it stays a small part of the
-/// work.
+/// Rows of a partition between two snapshots, at least. What is stored as a whole each time makes it more, so that writing it
+/// stays a small part of the work.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
 
 /// What a query by key is made of.
@@ -75,7 +73,10 @@ pub(crate) struct PerKeyQuery {
     partitions: Partitions<PerKeyPartition>,
     /// Rows of each partition that make it due for a snapshot.
     snapshot_at: Vec<u64>,
-    snapshot_rows: u64,
+    /// Rows between snapshots that were asked for.
+    snapshot_rows: Option<u64>,
+    shapes: Arc<[TableShape]>,
+    snapshots: Snapshots,
     output: Stage,
     emitter: Emitter,
     ledger: Ledger,
@@ -148,20 +149,22 @@ impl PerKeyQuery {
         // The same query is another one when the stream's watermark becomes another.
         let key: Vec<_> = key_schema(&stream, event_time).fields().iter().map(|field| field.name().clone()).collect();
         let is_new_text = ledger.claim(log, &format!("{sql} PER {}", key.join(", ")), &mut commit);
-        let mut schemas = vec![Arc::clone(KeyWatermarks::new(&key_schema(&stream, event_time), 0)?.state_schema())];
-        schemas.extend(parts[0].1.state_schemas().iter().cloned());
-        let states = match is_new_text {
+        let mut shapes = vec![KeyWatermarks::new(&key_schema(&stream, event_time), 0)?.state_shape().clone()];
+        shapes.extend(parts[0].1.state_shapes().iter().cloned());
+        let stored = match is_new_text {
             true => None,
-            false => stored_states(name, &ledger, log, &stream, &schemas)?,
+            false => stored_chains(name, &ledger, log, &stream, &shapes[..])?,
         };
-        let is_changed = states.is_none();
+        let is_changed = stored.is_none();
         if is_changed {
             tracing::info!(
                 query = name,
                 "query begins anew: it goes on where it was, from all rows that are still held"
             );
         }
-        let mut states = states.unwrap_or_default().into_iter();
+        let nothing = || (0..stream.partitions()).map(|_| Default::default()).collect();
+        let (chains, states): (Vec<_>, Vec<_>) = stored.unwrap_or_else(nothing).into_iter().unzip();
+        let mut states = states.into_iter();
         let mut partitions = Vec::new();
         for (partition, (stage, operator)) in (0..).zip(parts) {
             let start = match is_changed {
@@ -170,17 +173,19 @@ impl PerKeyQuery {
             };
             let source = PerKeySource { log, stream: &stream, partition, event_time, stage, operator };
             let finishes = ledger.finishes(log, partition)?;
-            let state = states.next().flatten();
+            let state = states.next().map_or(Ok(None), |states| whole(states, &shapes))?;
             partitions.push(Some(PerKeyPartition::new(source, start, state, finishes)?));
         }
         let progress = ledger.progress(log)?;
-        let snapshot_rows = settings.snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
+        let snapshot_rows = settings.snapshot_rows;
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
-            snapshot_at: vec![snapshot_rows; partitions.len()],
+            snapshot_at: vec![snapshot_rows.unwrap_or(SNAPSHOT_ROWS); partitions.len()],
             partitions,
             snapshot_rows,
+            shapes: shapes.into(),
+            snapshots: Snapshots::after(chains),
             output,
             emitter,
             ledger,
@@ -208,12 +213,16 @@ impl PerKeyQuery {
         loop {
             let wanted = *control.borrow_and_update();
             if wanted == Control::Stop {
+                let written = self.snapshots.finish();
+                self.keep_snapshots(written)?;
                 return self.store(&mut control).await.map(|_| ());
             }
             self.tables.refresh().await;
             let steps = self.step(None).await?;
             let read = self.take_steps(steps).await?;
             self.snapshot_when_due()?;
+            let written = self.snapshots.written();
+            self.keep_snapshots(written)?;
             if self.store(&mut control).await? == Stored::Abandoned {
                 return Ok(());
             }
@@ -224,9 +233,11 @@ impl PerKeyQuery {
             if wanted == Control::Finish {
                 return self.finish(&mut control).await;
             }
+            let written = self.snapshots.notified();
             let rows = select_all(self.partitions.iter_mut().flatten().map(|partition| partition.wait().boxed()));
             tokio::select! {
                 _ = rows => {}
+                () = written => {}
                 _ = control.changed() => {}
             }
         }
@@ -309,41 +320,62 @@ impl PerKeyQuery {
             self.ledger.store_finish(partition.partition(), partition.next_offset(), &mut self.commit);
         }
         self.emit(all).await?;
+        let written = self.snapshots.finish();
+        self.keep_snapshots(written)?;
         self.store(control).await.map(|_| ())
     }
 
-    /// Writes the snapshots of the partitions that have read enough since their last one.
+    /// Takes snapshots of the partitions that have read enough since their last one, or of which enough keys have changed.
     fn snapshot_when_due(&mut self) -> Result<()> {
         for number in 0..self.partitions.len() {
             let partition = self.partitions[number].as_mut().expect("partitions are back after each step");
-            if partition.rows_since_state() < self.snapshot_at[number] {
+            let Some(rows) = partition.rows_since_state() else { continue };
+            if rows < self.snapshot_at[number] && (self.snapshot_rows.is_some() || !partition.has_changed_much()) {
                 continue;
             }
-            let state = partition.state()?;
-            let held: usize = state.tables.iter().map(arrow::array::RecordBatch::num_rows).sum();
-            self.snapshot_at[number] = self.snapshot_rows.max(4 * held as u64);
-            self.store_snapshot(number as u32, &state)?;
+            let state = partition.take_state()?;
+            let of_shapes = self.shapes.iter().zip(&state.tables);
+            let whole: usize = of_shapes.filter(|(shape, _)| shape.key.is_none()).map(|(_, table)| table.size()).sum();
+            self.snapshot_at[number] = self.snapshot_rows.unwrap_or(SNAPSHOT_ROWS).max(4 * whole as u64);
+            let (next_offset, number) = (state.position, number as u32);
+            let name = format!("{}{next_offset:020}.snapshot", self.snapshot_prefix(number));
+            let (log, shapes) = (self.log.clone(), Arc::clone(&self.shapes));
+            self.snapshots.begin(number, next_offset, move |chain| chain.extended(&log, name, state, &shapes));
         }
         Ok(())
     }
 
-    fn store_snapshot(&mut self, partition: u32, state: &PerKeyState) -> Result<()> {
-        let prefix = format!("{}-key-{partition}-", file_name(&self.name));
-        let file = format!("{prefix}{:020}.snapshot", state.next_offset);
-        if let Err(error) = write_per_key_state(&self.log, &file, state) {
-            // The one before still stands, and the rows since stay in the log: recovery only reads more of them.
-            tracing::warn!(query = self.name, file, %error, "snapshot not written; the next one will be tried");
-            return Ok(());
+    /// What the names of a partition's snapshots begin with.
+    fn snapshot_prefix(&self, partition: u32) -> String {
+        format!("{}-key-{partition}-", file_name(&self.name))
+    }
+
+    /// Refers to snapshots that were written, from the next commit on.
+    fn keep_snapshots(&mut self, written: Vec<Written>) -> Result<()> {
+        for Written { partition: number, next_offset, stored } in written {
+            let partition = self.partitions[number as usize].as_mut().expect("partitions are back after each step");
+            match stored {
+                Ok(()) => partition.stored(next_offset),
+                // Those before still stand, and the rows since stay in the log: recovery only reads more of them.
+                Err(NotStored::File(error)) => {
+                    partition.not_stored(false);
+                    tracing::warn!(query = self.name, %error, "snapshot not written; the next one will be tried");
+                    continue;
+                }
+                Err(NotStored::Chain(error)) => {
+                    partition.not_stored(true);
+                    tracing::warn!(query = self.name, %error, "snapshot cannot be read; the next one is a whole one");
+                    continue;
+                }
+            }
+            // A file that is not needed any more stays until the chain without it is committed.
+            let committed = self.ledger.snapshot_files(&self.log, number);
+            remove_older_snapshots(&self.log, &self.snapshot_prefix(number), &committed);
+            let files = self.snapshots.chain(number).names();
+            self.ledger.store_snapshot_files(number, files, &mut self.commit);
+            self.ledger.forget_finishes(&self.log, number, next_offset, &mut self.commit)?;
+            self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), number, next_offset);
         }
-        if let Some(earlier) = self.ledger.snapshot(&self.log, partition)
-            && earlier != file
-        {
-            // Two snapshots stay until the newer one is committed; the older of those two is the one to go now.
-            remove_older_snapshots(&self.log, &prefix, &[earlier]);
-        }
-        self.ledger.store_snapshot(partition, &file, &mut self.commit);
-        self.ledger.forget_finishes(&self.log, partition, state.next_offset, &mut self.commit)?;
-        self.commit.move_cursor(&self.ledger.cursor(), self.stream.id(), partition, state.next_offset);
         Ok(())
     }
 
@@ -380,30 +412,11 @@ impl PerKeyQuery {
     }
 }
 
-/// The snapshots of all partitions, as far as there are any; `None` when the query has to begin anew: one is of other columns,
-/// or cannot be read and all rows that it was made of are still held.
-fn stored_states(
-    query: &str,
-    ledger: &Ledger,
-    log: &Log,
-    stream: &Stream,
-    schemas: &[arrow::datatypes::SchemaRef],
-) -> Result<Option<Vec<Option<PerKeyState>>>> {
-    let mut states = Vec::new();
-    for partition in 0..stream.partitions() {
-        let Some(file) = ledger.snapshot(log, partition) else {
-            states.push(None);
-            continue;
-        };
-        match read_per_key_state(log, &file, schemas) {
-            Ok(None) => return Ok(None),
-            Ok(state) => states.push(state),
-            Err(error @ (Error::State { .. } | Error::Log(_))) if holds_every_row(log, stream) => {
-                tracing::warn!(query, partition, file, %error, "snapshot cannot be read: its rows are read again");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some(states))
+/// The state that these make, which follow each other, the newest first.
+fn whole(states: Vec<StoredTables<PerKeyPlace>>, shapes: &[TableShape]) -> Result<Option<PerKeyState>> {
+    let mut states = states.into_iter();
+    let Some(newest) = states.next() else { return Ok(None) };
+    let next_offset = newest.position;
+    let (_, tables) = StoredTables::merge(newest, &mut states.map(Ok), shapes)?.into_tables(shapes)?;
+    Ok(Some(PerKeyState { next_offset, tables }))
 }

@@ -12,8 +12,10 @@ use thermocline_sql::EventTime;
 use super::failed::FailedOffset;
 use super::reader::{StageReader, StageRows};
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::late::LateOffset;
-use crate::per_key::{Emitted, KeyWatermarks, Outcome, PerKeyOperator, PerKeyState, StampedRows};
+use crate::per_key::{Emitted, KeyWatermarks, Outcome, PerKeyOperator, PerKeyPlace, PerKeyState, StampedRows};
+use crate::snapshot::{StoredTables, Tracking};
 use crate::stage::Stage;
 
 /// Rows that are processed at once. A result does not depend on it.
@@ -34,6 +36,7 @@ pub(crate) struct PerKeyPartition {
     /// Offsets, still ahead, before which an earlier life had finished.
     finishes: VecDeque<u64>,
     rows_since_state: u64,
+    tracking: Tracking,
 }
 
 /// What a step did.
@@ -65,12 +68,13 @@ impl PerKeyPartition {
     ) -> Result<Self> {
         let PerKeySource { log, stream, partition, event_time, stage, mut operator } = source;
         let mut watermarks = KeyWatermarks::new(&key_schema(stream, event_time), event_time.delay_us)?;
-        let mut next_offset = start;
+        let (mut next_offset, mut tracking) = (start, Tracking::default());
         if let Some(state) = state {
             let (of_keys, of_operator) = state.tables.split_first().expect("the watermarks come first");
             watermarks.restore(of_keys)?;
             operator.restore(of_operator)?;
             next_offset = state.next_offset;
+            tracking.restored(next_offset, tracked(&mut watermarks, operator.as_mut()));
         }
         let mut extra = event_time.key.clone();
         extra.push(event_time.column);
@@ -87,6 +91,7 @@ impl PerKeyPartition {
             next_offset,
             finishes: finishes.into_iter().filter(|offset| *offset >= next_offset).collect(),
             rows_since_state: 0,
+            tracking,
         })
     }
 
@@ -105,9 +110,14 @@ impl PerKeyPartition {
         self.watermarks.latest_us()
     }
 
-    /// Rows since the last state.
-    pub(crate) fn rows_since_state(&self) -> u64 {
-        self.rows_since_state
+    /// Rows since the last state, where one may be taken now.
+    pub(crate) fn rows_since_state(&self) -> Option<u64> {
+        (!self.tracking.is_taken()).then_some(self.rows_since_state).filter(|rows| *rows > 0)
+    }
+
+    /// Whether so much has changed that a state should be taken.
+    pub(crate) fn has_changed_much(&mut self) -> bool {
+        Tracking::has_changed_much(&tracked(&mut self.watermarks, self.operator.as_mut()))
     }
 
     /// Rows between its position and the durable end.
@@ -126,12 +136,27 @@ impl PerKeyPartition {
         self.reader.wait().await;
     }
 
-    /// Its state, of which a snapshot is made.
-    pub(crate) fn state(&mut self) -> Result<PerKeyState> {
+    /// What has changed of its state, of which a snapshot is made. It is [stored](Self::stored) after that, or
+    /// [not](Self::not_stored).
+    pub(crate) fn take_state(&mut self) -> Result<StoredTables<PerKeyPlace>> {
         self.rows_since_state = 0;
+        let after = self.tracking.take(tracked(&mut self.watermarks, self.operator.as_mut()));
         let mut tables = vec![self.watermarks.state()?];
         tables.extend(self.operator.state()?);
-        Ok(PerKeyState { next_offset: self.next_offset, tables })
+        Ok(StoredTables { position: self.next_offset, after, place: PerKeyPlace {}, tables })
+    }
+
+    /// The state up to an offset, which was taken, is stored.
+    pub(crate) fn stored(&mut self, next_offset: u64) {
+        self.tracking.stored(next_offset, tracked(&mut self.watermarks, self.operator.as_mut()));
+    }
+
+    /// What was taken could not be stored; `all`: nor can what is stored be added to.
+    pub(crate) fn not_stored(&mut self, all: bool) {
+        self.tracking.not_stored(tracked(&mut self.watermarks, self.operator.as_mut()));
+        if all {
+            self.tracking.store_all();
+        }
     }
 
     /// Completes everything that is held, before the next row.
@@ -194,6 +219,11 @@ impl PerKeyPartition {
         }
         Ok(())
     }
+}
+
+/// Keys of which those are stored that have changed.
+fn tracked<'a>(watermarks: &'a mut KeyWatermarks, operator: &'a mut dyn PerKeyOperator) -> Vec<&'a mut KeyTable> {
+    std::iter::once(watermarks.tracked()).chain(operator.tracked()).collect()
 }
 
 /// The columns of the watermarks' key.

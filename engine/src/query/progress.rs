@@ -159,9 +159,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Forgets all that is stored: a snapshot contains it.
-    pub(crate) fn forget_absences(&self, log: &Log, commit: &mut Commit) {
-        for (name, _) in log.values(&self.absence_prefix()) {
+    /// Forgets what is stored of decisions before this one: a snapshot contains it.
+    pub(crate) fn forget_absences(&self, log: &Log, before: u64, commit: &mut Commit) {
+        let end = format!("{}{before:020}", self.absence_prefix());
+        for (name, _) in log.values(&self.absence_prefix()).into_iter().filter(|(name, _)| *name < end) {
             commit.delete(name);
         }
     }

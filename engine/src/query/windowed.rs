@@ -107,7 +107,7 @@ impl WindowedQuery {
             is_new_text |= member.ledger().claim(log, &member.sql, &mut commit);
         }
         let name = shared_name(&members);
-        let stored = if is_new_text { None } else { stored_chains(&name, &ledger, log, &stream, &aggregate)? };
+        let stored = if is_new_text { None } else { stored_chains(&name, &ledger, log, &stream, aggregate.as_ref())? };
         let is_changed = stored.is_none();
         if is_changed {
             tracing::info!(

@@ -100,6 +100,23 @@ pub(crate) fn take_table(body: &mut &[u8], bytes: usize, schema: &SchemaRef) -> 
     }
 }
 
+/// The parts of the next table; `None` when it has other types than `schema`.
+pub(crate) fn take_parts(
+    body: &mut &[u8],
+    bytes: usize,
+    schema: &SchemaRef,
+) -> Result<Option<Vec<RecordBatch>>, Mismatch> {
+    let table = open_table(body, bytes)?;
+    if types(&table.schema()) != types(schema) {
+        return Ok(None);
+    }
+    let part = |batch: Result<RecordBatch, ArrowError>| {
+        let batch = batch.map_err(broken)?;
+        under(schema, batch.num_rows(), batch.columns().to_vec())
+    };
+    table.map(part).collect::<Result<_, _>>().map(Some)
+}
+
 /// The parts of the next table, whose columns are known by their names, and that may have others; `None` when one is missing
 /// or has another type.
 pub(crate) fn take_columns(

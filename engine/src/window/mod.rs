@@ -15,7 +15,6 @@ mod aggregate;
 mod assign;
 mod blocks;
 mod calendar;
-mod changes;
 mod checkpoint;
 mod given_keys;
 mod groups;
@@ -35,10 +34,8 @@ pub(crate) use aggregate::WindowAggregate;
 pub(crate) use assign::{Assigner, Assignment};
 pub(crate) use checkpoint::PartitionState;
 pub(crate) use given_keys::GivenKeys;
-pub(crate) use merge::merge;
 pub(crate) use operator::{Closed, Due, Part, Position, WindowOperator};
 pub(crate) use partition::{Openness, PartitionWindows, Previews};
-pub(crate) use snapshot::{read_snapshot, write_snapshot};
 
 #[cfg(test)]
 pub(crate) mod tests;

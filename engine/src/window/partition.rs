@@ -9,12 +9,12 @@ use datafusion::error::Result;
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::blocks::Blocks;
-use super::changes::Changes;
 use super::groups::Groups;
 use super::operator::Part;
 use super::pane::Pane;
 use super::sort_rows::{self, LateRow, RowsByPane, sort_rows};
 use super::store::{Selection, Store};
+use crate::keyed::Changes;
 use crate::keyed::KeyedRows;
 use crate::watermark::{Watermark, bounds_us};
 

@@ -1,19 +1,19 @@
 //! Snapshot files: what a partition's open panes had changed at a checkpoint offset since the one before it.
 //!
-//! The file is one of `snapshot_file.rs` with the magic "TCSNAP"; its header lists the panes with the length of each one's table.
+//! The file is one of `snapshot/file.rs` with the magic "TCSNAP"; its header lists the panes with the length of each one's table.
 //! A table is as many batches as were put together. In version 2 each had all groups of its pane, in one batch, and a file was
 //! a whole state: `after` is not given.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use thermocline_log::Log;
 
 use super::aggregate::WindowAggregate;
 use super::assign::PaneKey;
 use super::checkpoint::PartitionState;
-use crate::error::{Error, Result};
-use crate::snapshot_file::{Format, Mismatch, append_batches, take_columns};
+use super::merge::merge;
+use crate::error::Result;
+use crate::snapshot::{Format, Increment, Mismatch, append_batches, take_columns};
 
 const FORMAT: Format = Format { magic: b"TCSNAP", oldest: 2, version: 3 };
 
@@ -38,19 +38,32 @@ struct PaneHeader {
     bytes: usize,
 }
 
-/// Writes a state to a state file of its own and makes it durable.
-pub(crate) fn write_snapshot(log: &Log, name: &str, state: PartitionState, aggregate: &WindowAggregate) -> Result<()> {
-    Ok(log.write_state_file(name, &encode(state, aggregate)?)?)
-}
+impl Increment for PartitionState {
+    type Shape = WindowAggregate;
 
-/// Reads a state that [`write_snapshot`] wrote; `None` when it was of other types than `aggregate` has: a column that the
-/// query reads was widened since.
-pub(crate) fn read_snapshot(log: &Log, name: &str, aggregate: &WindowAggregate) -> Result<Option<PartitionState>> {
-    decode(&log.read_state_file(name)?, aggregate).map_err(|(expected, found)| Error::State {
-        name: log.state_dir().join(name).display().to_string(),
-        expected,
-        found,
-    })
+    fn position(&self) -> u64 {
+        self.next_offset
+    }
+
+    fn after(&self) -> Option<u64> {
+        self.after
+    }
+
+    fn size(&self) -> usize {
+        self.groups()
+    }
+
+    fn merge(newest: Self, older: &mut dyn Iterator<Item = Result<Self>>, shape: &WindowAggregate) -> Result<Self> {
+        merge(newest, older, shape)
+    }
+
+    fn encode(self, shape: &WindowAggregate) -> Result<Vec<u8>> {
+        encode(self, shape)
+    }
+
+    fn decode(bytes: &[u8], shape: &WindowAggregate) -> Result<Option<Self>, Mismatch> {
+        decode(bytes, shape)
+    }
 }
 
 fn encode(state: PartitionState, aggregate: &WindowAggregate) -> Result<Vec<u8>> {

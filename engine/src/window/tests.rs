@@ -12,6 +12,7 @@ use thermocline_sql::{QueryShape, SourceFile};
 use super::*;
 use crate::error::Error;
 use crate::keyed::KeyedRows;
+use crate::snapshot::Increment;
 use crate::stage::Stage;
 use crate::tables::Tables;
 
@@ -357,14 +358,14 @@ async fn a_snapshot_is_read_as_it_was_written() {
     for outputs in ["key, avg(v) AS x", "key, count(DISTINCT v) AS x"] {
         let aggregate = Arc::new(aggregate(outputs, "key,").await);
         let expected = state(&aggregate, true);
-        write_snapshot(&log, NAME, expected.clone(), &aggregate).unwrap();
-        assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
+        expected.clone().write(&log, NAME, &aggregate).unwrap();
+        assert_same(&PartitionState::read(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
     }
     // Neither keys nor functions: a state without columns still is one row.
     let aggregate = Arc::new(aggregate("window_start AS s", "").await);
     let expected = state(&aggregate, false);
-    write_snapshot(&log, NAME, expected.clone(), &aggregate).unwrap();
-    assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
+    expected.clone().write(&log, NAME, &aggregate).unwrap();
+    assert_same(&PartitionState::read(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
 }
 
 #[tokio::test]
@@ -373,18 +374,18 @@ async fn any_flipped_bit_is_detected_and_the_file_named() {
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let path = log.state_dir().join(NAME);
     let aggregate = Arc::new(aggregate("key, avg(v) AS x", "key,").await);
-    write_snapshot(&log, NAME, state(&aggregate, true), &aggregate).unwrap();
+    state(&aggregate, true).write(&log, NAME, &aggregate).unwrap();
     let intact = std::fs::read(&path).unwrap();
     for byte in (0..intact.len()).step_by(7).chain(0..16).chain(intact.len() - 8..intact.len()) {
         let mut broken = intact.clone();
         broken[byte] ^= 1 << (byte % 8);
         std::fs::write(&path, &broken).unwrap();
-        let error = read_snapshot(&log, NAME, &aggregate).expect_err("a bit is wrong");
+        let error = PartitionState::read(&log, NAME, &aggregate).expect_err("a bit is wrong");
         assert!(matches!(&error, Error::State { name, .. } if name.ends_with("x.snapshot")), "byte {byte}: {error}");
     }
     for length in [0, 5, 12, intact.len() / 2, intact.len() - 1] {
         std::fs::write(&path, &intact[..length]).unwrap();
-        let error = read_snapshot(&log, NAME, &aggregate).expect_err("the end is missing");
+        let error = PartitionState::read(&log, NAME, &aggregate).expect_err("the end is missing");
         assert!(error.to_string().contains("x.snapshot"), "{length} bytes: {error}");
     }
 }
@@ -395,11 +396,11 @@ async fn an_unknown_version_is_refused_with_both_named() {
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let path = log.state_dir().join(NAME);
     let aggregate = Arc::new(aggregate("key, avg(v) AS x", "key,").await);
-    write_snapshot(&log, NAME, state(&aggregate, true), &aggregate).unwrap();
+    state(&aggregate, true).write(&log, NAME, &aggregate).unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[6..8].copy_from_slice(&9_u16.to_le_bytes());
     std::fs::write(&path, &bytes).unwrap();
-    let text = read_snapshot(&log, NAME, &aggregate).unwrap_err().to_string();
+    let text = PartitionState::read(&log, NAME, &aggregate).unwrap_err().to_string();
     assert!(text.contains("format version 2 to 3") && text.contains("version 9"), "{text}");
 }
 
@@ -408,9 +409,9 @@ async fn a_state_of_other_types_is_none_of_the_query() {
     let folder = tempfile::tempdir().unwrap();
     let log = Log::open(folder.path(), LogOptions::default()).unwrap();
     let before = Arc::new(aggregate("key, avg(v) AS x", "key,").await);
-    write_snapshot(&log, NAME, state(&before, true), &before).unwrap();
+    state(&before, true).write(&log, NAME, &before).unwrap();
     let other = aggregate("key, count(v) AS x", "key,").await;
-    assert!(read_snapshot(&log, NAME, &other).unwrap().is_none());
+    assert!(PartitionState::read(&log, NAME, &other).unwrap().is_none());
 }
 
 /// `fixtures/v2.snapshot` was written by version 2, of `state`, and stays as it is.
@@ -423,5 +424,5 @@ async fn a_file_of_an_earlier_version_is_a_whole_state() {
     let mut expected = state(&aggregate, true);
     expected.after = None;
     expected.panes.retain(|_, tables| !tables.is_empty());
-    assert_same(&read_snapshot(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
+    assert_same(&PartitionState::read(&log, NAME, &aggregate).unwrap().unwrap(), &expected);
 }

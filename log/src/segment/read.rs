@@ -194,7 +194,8 @@ fn place(segment: &Segment, column: &ColumnChunkMetaData) -> Result<Range<u64>> 
     let end = start.checked_add(bytes).filter(|end| start >= 0 && bytes >= 0 && end.unsigned_abs() <= segment.bytes);
     let Some(end) = end else {
         let (path, file) = (column.column_path(), segment.bytes);
-        let what = format!("segment column {path}: expected a place within {file} bytes, found {bytes} bytes at {start}");
+        let what =
+            format!("segment column {path}: expected a place within {file} bytes, found {bytes} bytes at {start}");
         return Err(corrupt(&segment.path, 0, what));
     };
     Ok(start.unsigned_abs()..end.unsigned_abs())

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot_file::{Format, Mismatch, append_table, take_table};
+use crate::snapshot::{Format, Mismatch, append_table, take_table};
 
 const FORMAT: Format = Format { magic: b"TCABSE", oldest: 1, version: 1 };
 

@@ -19,6 +19,7 @@ use thermocline_sql::Absence as Definition;
 
 use super::operator::{OrderedOperator, OrderedRows};
 use crate::error::Result;
+use crate::snapshot::{TableShape, TableState};
 use crate::watermark::NO_WATERMARK;
 use watched::{Keys, Limits, Watched};
 
@@ -54,7 +55,7 @@ pub(crate) struct Absence {
     events: Vec<Event>,
     columns: SchemaRef,
     emitted: SchemaRef,
-    state_schemas: [SchemaRef; 2],
+    state_shapes: [TableShape; 2],
 }
 
 #[derive(Debug)]
@@ -91,7 +92,8 @@ impl Absence {
             events: Vec::new(),
             columns: Arc::new(Schema::new(columns)),
             emitted: Arc::clone(definition.columns.inner()),
-            state_schemas: [Arc::new(Schema::new(key_state)), Arc::new(Schema::new(own_state.to_vec()))],
+            state_shapes: [Schema::new(key_state), Schema::new(own_state.to_vec())]
+                .map(|schema| TableShape::whole(Arc::new(schema))),
         })
     }
 
@@ -336,11 +338,11 @@ impl OrderedOperator for Absence {
         None
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+    fn state(&mut self) -> Result<Vec<TableState>> {
         let keys = self.keys.in_order();
         let mut columns = self.rows(keys.iter().map(|(_, watched)| watched.row.as_slice()))?;
         columns.push(Arc::new(Int64Array::from_iter(keys.iter().map(|(_, watched)| watched.since_us))));
@@ -350,8 +352,8 @@ impl OrderedOperator for Absence {
         let own = [Some(i64::from(self.has_begun)), self.down_us, from_us, until_us, Some(self.next_decision as i64)];
         let own = own.map(|value| Arc::new(Int64Array::from(vec![value])) as ArrayRef);
         Ok(vec![
-            RecordBatch::try_new(Arc::clone(&self.state_schemas[0]), columns)?,
-            RecordBatch::try_new(Arc::clone(&self.state_schemas[1]), own.to_vec())?,
+            TableState::of(RecordBatch::try_new(Arc::clone(&self.state_shapes[0].schema), columns)?),
+            TableState::of(RecordBatch::try_new(Arc::clone(&self.state_shapes[1].schema), own.to_vec())?),
         ])
     }
 

@@ -2,37 +2,29 @@
 //! so that what a key remembers ends with its own watermark.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use datafusion::common::DFSchema;
 use thermocline_sql::OverShape;
 
 use super::Over;
-use super::keys::Keys;
 use crate::error::Result;
+use crate::keyed::KeyTable;
 use crate::ordered::operator::{OrderedOperator, OrderedRows};
 use crate::per_key::{Advance, ByKeyOperator};
+use crate::snapshot::{TableShape, TableState};
 use crate::watermark::NO_WATERMARK;
 
 /// Window calls over a stream whose rows come in the order of each key's event time.
 #[derive(Debug)]
 pub(crate) struct OverByKey {
     over: Over,
-    state_schemas: Vec<SchemaRef>,
 }
 
 impl OverByKey {
-    pub(crate) fn try_new(shape: &OverShape, input: &datafusion::common::DFSchema) -> Result<Self> {
-        let over = Over::try_new(shape, input)?;
-        let mut state_schemas = over.state_schemas().to_vec();
-        state_schemas.extend(over.partitions.iter().map(|_| owners_schema()));
-        Ok(Self { over, state_schemas })
+    pub(crate) fn try_new(shape: &OverShape, input: &DFSchema) -> Result<Self> {
+        Ok(Self { over: Over::try_new(shape, input)? })
     }
-}
-
-fn owners_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("owner", DataType::Int64, false)]))
 }
 
 impl ByKeyOperator for OverByKey {
@@ -63,25 +55,20 @@ impl ByKeyOperator for OverByKey {
         self.over.horizons_us().into_iter().collect()
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        self.over.state_shapes()
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut tables = self.over.tables()?;
-        let owners = |keys: &Keys| {
-            let owners = Int64Array::from_iter_values(keys.owners().map(i64::from));
-            RecordBatch::try_new(owners_schema(), vec![Arc::new(owners)])
-        };
-        for partition in &self.over.partitions {
-            tables.push(owners(partition)?);
-        }
-        Ok(tables)
+    fn state(&mut self) -> Result<Vec<TableState>> {
+        self.over.state()
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        self.over.tracked()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
-        let (tables, owners) = state.split_at(state.len() - self.over.partitions.len());
-        self.over.restore_tables(tables, |n| Some(owners[n].column(0).as_primitive::<Int64Type>().values()))
+        self.over.restore(state)
     }
 
     fn bytes(&self) -> usize {

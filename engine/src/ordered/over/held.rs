@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::snapshot::{TableShape, TableState};
 
 /// Parts of fewer rows than this are put together.
 const PART_ROWS: usize = 8_192;
@@ -105,18 +106,26 @@ impl HeldRows {
         Ok(())
     }
 
-    /// Columns of its table.
-    pub(super) fn state_schema(schema: &SchemaRef) -> SchemaRef {
+    /// Its table.
+    pub(super) fn state_shape(schema: &SchemaRef) -> TableShape {
         let number = Arc::new(Field::new("__number", DataType::UInt64, false));
-        Arc::new(Schema::new(std::iter::once(number).chain(schema.fields().iter().cloned()).collect::<Vec<_>>()))
+        let fields = std::iter::once(number).chain(schema.fields().iter().cloned());
+        TableShape::whole(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
     }
 
-    /// These rows as a table.
-    pub(super) fn state(&self, numbers: &[u64]) -> Result<RecordBatch> {
-        let rows = self.gather(numbers)?;
-        let number: ArrayRef = Arc::new(UInt64Array::from(numbers.to_vec()));
-        let columns = std::iter::once(number).chain(rows.columns().iter().cloned()).collect();
-        Ok(RecordBatch::try_new(Self::state_schema(&self.schema), columns)?)
+    /// All rows as a table. They are not copied, so that those that nobody needs stay among them.
+    pub(super) fn state(&self, shape: &TableShape) -> Result<TableState> {
+        let part = |part: &Part| {
+            let number: ArrayRef = Arc::new(UInt64Array::from(part.numbers.clone()));
+            let columns = std::iter::once(number).chain(part.batch.columns().iter().cloned()).collect();
+            Ok(RecordBatch::try_new(Arc::clone(&shape.schema), columns)?)
+        };
+        Ok(TableState { rows: self.parts.iter().map(part).collect::<Result<_>>()?, gone: None })
+    }
+
+    /// One past the last number.
+    pub(super) fn end(&self) -> u64 {
+        self.parts.last().and_then(|part| part.numbers.last()).map_or(0, |last| last + 1)
     }
 
     /// Takes rows from a table.
@@ -169,11 +178,13 @@ mod tests {
         assert!(held.parts.len() <= 4, "{} parts", held.parts.len());
         assert_eq!(values(&held, &[20_116, 0, 7, 113, 7]), [20_116, 0, 7, 113, 7]);
         held.retain(vec![3, 7, 20_000]).unwrap();
+        assert_eq!((held.rows(), held.end()), (3, 20_001));
         held.push(next as u64, batch(&held, next..next + 1)).unwrap();
         assert_eq!(values(&held, &[next as u64, 7, 20_000, 3]), [next, 7, 20_000, 3]);
         let mut again = super::tests::held();
-        again.restore(&held.state(&[7, 20_000]).unwrap()).unwrap();
-        assert_eq!((values(&again, &[20_000, 7]), again.rows()), (vec![20_000, 7], 2));
+        let shape = HeldRows::state_shape(held.schema());
+        again.restore(&held.state(&shape).unwrap().into_rows(&shape).unwrap()).unwrap();
+        assert_eq!((values(&again, &[20_000, 7]), again.rows(), again.end()), (vec![20_000, 7], 4, held.end()));
         assert_eq!(values(&again, &[]), Vec::<i64>::new());
     }
 }

@@ -19,6 +19,7 @@ use super::owners::{Complete, EVERYONE, Owners};
 use super::running::Running;
 use crate::error::Result;
 use crate::keyed::{KeyTable, KeyedFunctions};
+use crate::snapshot::{TableShape, TableState};
 
 /// Rows of a key that frames need, in their order.
 pub(super) type Entries = VecDeque<Entry>;
@@ -105,7 +106,7 @@ pub(super) struct Keys {
     entries: usize,
     /// Room for entries in all keys.
     room: usize,
-    state_schemas: [SchemaRef; 2],
+    state_shapes: [TableShape; 2],
 }
 
 impl Keys {
@@ -126,9 +127,14 @@ impl Keys {
             calls.iter().copied().partition(|(_, call)| call.function.looks_ahead());
         let running = Running::of_calls(calls, input)?;
         let (behind, ahead) = (Framed::of_calls(&behind, held)?, Framed::of_calls(&ahead, held)?);
-        let state_schemas = state_schemas(functions.key_schema(), &running)?;
+        let has_frames = !behind.is_empty() || !ahead.is_empty();
+        let state_shapes = state_shapes(functions.key_schema(), &running, has_frames)?;
         Ok(Self {
-            table: KeyTable::new(functions.key_schema())?,
+            // With frames rows come and go, and all of them are stored each time, with their keys.
+            table: match has_frames {
+                true => KeyTable::new(functions.key_schema())?,
+                false => KeyTable::tracked(functions.key_schema())?,
+            },
             functions,
             ends: ends.transpose()?,
             numbering: numbering.collect(),
@@ -142,7 +148,7 @@ impl Keys {
             batch: Vec::new(),
             starts: Vec::new(),
             entries: 0,
-            state_schemas,
+            state_shapes,
         })
     }
 
@@ -347,22 +353,29 @@ impl Keys {
         horizons
     }
 
-    /// Owners of the keys, in the order of its table of keys.
-    pub(super) fn owners(&self) -> impl Iterator<Item = u32> {
-        self.keys.iter().filter(|key| key.is_known).map(|key| key.owner)
+    /// Its tables: keys, and their rows.
+    pub(super) fn state_shapes(&self) -> &[TableShape; 2] {
+        &self.state_shapes
     }
 
-    /// Columns of its tables: keys, and their rows.
-    pub(super) fn state_schemas(&self) -> &[SchemaRef; 2] {
-        &self.state_schemas
+    /// Its keys, where those are stored that have changed.
+    pub(super) fn tracked(&mut self) -> Option<&mut KeyTable> {
+        if self.has_frames() { None } else { Some(&mut self.table) }
     }
 
     /// Its tables.
-    pub(super) fn state(&mut self) -> Result<[RecordBatch; 2]> {
-        let known: Vec<u32> = (0..self.keys.len() as u32).filter(|n| self.keys[*n as usize].is_known).collect();
-        let [keys_schema, entries_schema] = self.state_schemas.clone();
+    pub(super) fn state(&mut self) -> Result<[TableState; 2]> {
+        let is_stored = |key: &u32| self.keys[*key as usize].is_known && self.table.is_taken(*key);
+        let known: Vec<u32> = (0..self.keys.len() as u32).filter(is_stored).collect();
+        let [keys_schema, entries_schema] = self.state_shapes.each_ref().map(|shape| Arc::clone(&shape.schema));
+        let (gone, columns) = self.table.taken_without(known.iter().copied())?;
+        let gone = match gone {
+            0 => None,
+            _ => Some(RecordBatch::try_new(Arc::clone(self.functions.key_schema()), columns)?),
+        };
         if known.is_empty() {
-            return Ok([RecordBatch::new_empty(keys_schema), RecordBatch::new_empty(entries_schema)]);
+            let entries = TableState::of(RecordBatch::new_empty(entries_schema));
+            return Ok([TableState { rows: Vec::new(), gone }, entries]);
         }
         let mut columns = self.table.columns(known.iter().copied())?;
         let of_known = || known.iter().map(|number| &self.keys[*number as usize]);
@@ -371,6 +384,7 @@ impl Keys {
         }
         columns.push(Arc::new(Int64Array::from_iter_values(of_known().map(|key| key.counts.last_us))));
         columns.push(Arc::new(Int64Array::from_iter_values(of_known().map(|key| key.ends_us))));
+        columns.push(Arc::new(UInt32Array::from_iter_values(of_known().map(|key| key.owner))));
         for running in &mut self.running {
             columns.extend(running.state(&known)?);
         }
@@ -384,17 +398,12 @@ impl Keys {
             Arc::new(UInt64Array::from_iter_values(rows().map(|(_, _, (_, entry))| entry.number))),
             Arc::new(rows().map(|(_, key, (at, _))| Some(at < key.emitted)).collect::<BooleanArray>()),
         ];
-        Ok([keys, RecordBatch::try_new(entries_schema, columns)?])
+        let keys = TableState { rows: vec![keys], gone };
+        Ok([keys, TableState::of(RecordBatch::try_new(entries_schema, columns)?)])
     }
 
-    /// Goes on from its tables, and the owners of the keys where there are several.
-    pub(super) fn restore(
-        &mut self,
-        keys: &RecordBatch,
-        rows: &RecordBatch,
-        owners: Option<&[i64]>,
-        complete: &mut Complete,
-    ) -> Result<()> {
+    /// Goes on from its tables.
+    pub(super) fn restore(&mut self, keys: &RecordBatch, rows: &RecordBatch, complete: &mut Complete) -> Result<()> {
         if keys.num_rows() == 0 {
             return Ok(());
         }
@@ -403,19 +412,20 @@ impl Keys {
         self.table.intern(keys.num_rows(), key_columns, &mut numbers)?;
         let count = |n: usize| others[n].as_primitive::<UInt64Type>().values();
         let time = |n: usize| others[n].as_primitive::<Int64Type>().values();
+        let owners = others[5].as_primitive::<UInt32Type>().values();
         self.keys.resize_with(numbers.len(), Key::default);
         self.starts.resize(numbers.len(), NOWHERE);
         for (row, number) in numbers.iter().enumerate() {
             let key = &mut self.keys[*number as usize];
             key.is_known = true;
-            key.owner = owners.map_or(EVERYONE, |owners| owners[row] as u32);
+            key.owner = owners[row];
             // It is scheduled with the next watermark.
             touch(key, *number, &mut self.owners);
             key.counts =
                 Counts { rows: count(0)[row], rank: count(1)[row], times: count(2)[row], last_us: time(3)[row] };
             key.ends_us = time(4)[row];
         }
-        let mut at = 5;
+        let mut at = 6;
         for (n, running) in self.running.iter_mut().enumerate() {
             let width = running.state_fields(n)?.len();
             running.restore(&numbers, &others[at..at + width])?;
@@ -533,11 +543,12 @@ fn evaluate(
     Ok(())
 }
 
-fn state_schemas(key_schema: &SchemaRef, running: &[Running]) -> Result<[SchemaRef; 2]> {
+fn state_shapes(key_schema: &SchemaRef, running: &[Running], has_frames: bool) -> Result<[TableShape; 2]> {
     let count = |name| Field::new(name, DataType::UInt64, false);
     let time = |name| Field::new(name, DataType::Int64, false);
     let mut keys: Vec<Field> = key_schema.fields().iter().map(|field| field.as_ref().clone()).collect();
     keys.extend([count("rows"), count("rank"), count("times"), time("last_us"), time("ends_us")]);
+    keys.push(Field::new("owner", DataType::UInt32, false));
     for (n, running) in running.iter().enumerate() {
         keys.extend(running.state_fields(n)?);
     }
@@ -547,5 +558,10 @@ fn state_schemas(key_schema: &SchemaRef, running: &[Running]) -> Result<[SchemaR
         count("number"),
         Field::new("emitted", DataType::Boolean, false),
     ];
-    Ok([Arc::new(Schema::new(keys)), Arc::new(Schema::new(entries))])
+    let keys = Arc::new(Schema::new(keys));
+    let keys = match has_frames {
+        true => TableShape::whole(keys),
+        false => TableShape::by_key(keys, 0..key_schema.fields().len()),
+    };
+    Ok([keys, TableShape::whole(Arc::new(Schema::new(entries)))])
 }

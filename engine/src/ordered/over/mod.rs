@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema};
 use datafusion::common::{DFSchema, DataFusionError};
 use thermocline_sql::{OverCall, OverFunction, OverShape};
 
@@ -31,6 +31,8 @@ use self::keys::Keys;
 use self::owners::{Complete, EVERYONE};
 use super::operator::{OrderedOperator, OrderedRows};
 use crate::error::Result;
+use crate::keyed::KeyTable;
+use crate::snapshot::{TableShape, TableState};
 
 /// Rows that nobody needs and that are held all the same, at most as many as are needed and these.
 const SLACK_ROWS: usize = 16_384;
@@ -55,7 +57,7 @@ pub(crate) struct Over {
     complete: Complete,
     ready: Vec<RecordBatch>,
     next_number: u64,
-    state_schemas: Vec<SchemaRef>,
+    state_shapes: Vec<TableShape>,
 }
 
 impl Over {
@@ -84,9 +86,9 @@ impl Over {
         };
         let result = |n: &usize| Field::new(format!("call{n}"), shape.calls[*n].data_type.clone(), true);
         let results = Arc::new(Schema::new(behind.iter().map(result).collect::<Vec<_>>()));
-        let mut state_schemas = vec![HeldRows::state_schema(&held), HeldRows::state_schema(&results)];
+        let mut state_shapes = vec![HeldRows::state_shape(&held), HeldRows::state_shape(&results)];
         for partition in &partitions {
-            state_schemas.extend(partition.state_schemas().iter().cloned());
+            state_shapes.extend(partition.state_shapes().iter().cloned());
         }
         Ok(Self {
             passed: shape.passed,
@@ -100,7 +102,7 @@ impl Over {
             complete: Complete::default(),
             ready: Vec::new(),
             next_number: 0,
-            state_schemas,
+            state_shapes,
         })
     }
 
@@ -161,28 +163,6 @@ impl Over {
             *horizon_us = last_us.saturating_add(1).max(*horizon_us);
         }
         horizons
-    }
-
-    fn tables(&mut self) -> Result<Vec<RecordBatch>> {
-        let needed = self.needed();
-        let of_results = if self.ahead.is_some() { needed.as_slice() } else { &[] };
-        let mut tables = vec![self.inputs.state(&needed)?, self.results.state(of_results)?];
-        for partition in &mut self.partitions {
-            tables.extend(partition.state()?);
-        }
-        Ok(tables)
-    }
-
-    /// `owners`: those of the keys of each partition, where there are several.
-    fn restore_tables<'a>(&mut self, state: &[RecordBatch], owners: impl Fn(usize) -> Option<&'a [i64]>) -> Result<()> {
-        let [inputs, results, partitions @ ..] = state else { return Ok(()) };
-        self.inputs.restore(inputs)?;
-        self.results.restore(results)?;
-        for (n, (partition, tables)) in self.partitions.iter_mut().zip(partitions.chunks(2)).enumerate() {
-            partition.restore(&tables[0], &tables[1], owners(n), &mut self.complete)?;
-        }
-        self.next_number = self.needed().last().map_or(0, |last| last + 1);
-        Ok(())
     }
 
     /// Takes rows; `owners`: for each, whose watermark its key goes by, where there are several.
@@ -254,16 +234,32 @@ impl OrderedOperator for Over {
         self.horizons_us().into_values().max()
     }
 
-    fn state_schemas(&self) -> &[SchemaRef] {
-        &self.state_schemas
+    fn state_shapes(&self) -> &[TableShape] {
+        &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<RecordBatch>> {
-        self.tables()
+    fn state(&mut self) -> Result<Vec<TableState>> {
+        let [inputs, results, ..] = self.state_shapes.as_slice() else { unreachable!("both are there") };
+        let mut tables = vec![self.inputs.state(inputs)?, self.results.state(results)?];
+        for partition in &mut self.partitions {
+            tables.extend(partition.state()?);
+        }
+        Ok(tables)
+    }
+
+    fn tracked(&mut self) -> Vec<&mut KeyTable> {
+        self.partitions.iter_mut().filter_map(Keys::tracked).collect()
     }
 
     fn restore(&mut self, state: &[RecordBatch]) -> Result<()> {
-        self.restore_tables(state, |_| None)
+        let [inputs, results, partitions @ ..] = state else { return Ok(()) };
+        self.inputs.restore(inputs)?;
+        self.results.restore(results)?;
+        for (partition, tables) in self.partitions.iter_mut().zip(partitions.chunks(2)) {
+            partition.restore(&tables[0], &tables[1], &mut self.complete)?;
+        }
+        self.next_number = self.inputs.end().max(self.results.end());
+        Ok(())
     }
 
     fn bytes(&self) -> usize {

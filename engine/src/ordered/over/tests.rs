@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use thermocline_sql::{OrderedOperator as Kind, QueryShape, SourceFile};
 
 use super::*;
+use crate::ordered::operator::whole_state;
 use crate::stage::Stage;
 use crate::tables::Tables;
 
@@ -38,9 +39,9 @@ impl Made {
 
     /// The operator after its state was stored and read.
     fn restored(&self, mut from: Over) -> Over {
-        let state = from.state().unwrap();
-        for (table, schema) in state.iter().zip(from.state_schemas()) {
-            assert_eq!(&table.schema(), schema);
+        let state = whole_state(&mut from).unwrap();
+        for (table, shape) in state.iter().zip(from.state_shapes()) {
+            assert_eq!(table.schema(), shape.schema);
         }
         let mut restored = self.operator();
         restored.restore(&state).unwrap();
@@ -154,8 +155,8 @@ async fn what_no_frame_needs_is_forgotten() {
             operator.advance(step * 100 + 100).unwrap();
         }
         assert!(operator.inputs.rows() <= 2 * operator.partitions[0].entries() + SLACK_ROWS);
-        let state = operator.state().unwrap();
-        (state[0].num_rows(), state[2].num_rows())
+        let state = whole_state(&mut operator).unwrap();
+        (state[3].num_rows(), state[2].num_rows())
     };
     let range = |us: i64| format!("sum(v) OVER ({w} RANGE INTERVAL '{us} microseconds' PRECEDING)");
     assert_eq!(held(&range(49)).await, (49, 10));

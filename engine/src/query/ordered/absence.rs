@@ -63,7 +63,7 @@ impl OrderedQuery {
         self.watch = Some(Watch { interval_us: definition.interval_us, expected, catch_up });
         let ledger = self.inputs[0].ledger.clone();
         if is_changed {
-            ledger.forget_absences(&self.log, &mut self.commit);
+            ledger.forget_absences(&self.log, u64::MAX, &mut self.commit);
         } else {
             let columns = Arc::clone(self.absence().columns());
             let decisions = ledger.absences(&self.log, &columns)?;
