@@ -15,7 +15,7 @@ use common::crash_disk::CrashDisk;
 use common::{Pipeline, Row};
 use thermocline_log::{DiskHooks, DiskOp, HookedDisk, OsDisk};
 
-/// One query whose groups stay, one whose panes come and go.
+/// One query whose groups stay, one whose panes come and go; sessions, of which some end; a number and a state for each key.
 const SQL: &str = "CREATE STREAM readings (device TEXT, ts TIMESTAMP, temperature DOUBLE, WATERMARK FOR ts AS ts);
 CREATE STREAM hours (device TEXT, n BIGINT, mean DOUBLE, middle DOUBLE, until TIMESTAMP);
 INSERT INTO hours SELECT device, count(*), avg(temperature), median(temperature), window_end
@@ -23,8 +23,14 @@ INSERT INTO hours SELECT device, count(*), avg(temperature), median(temperature)
 CREATE STREAM sliding (device TEXT, n BIGINT, spread DOUBLE, until TIMESTAMP);
 INSERT INTO sliding SELECT device, count(*), stddev(temperature), window_end
     FROM HOP(readings, ts, INTERVAL '10 seconds', INTERVAL '40 seconds') GROUP BY device, window_start, window_end;
+CREATE STREAM sessions (device TEXT, n BIGINT, mean DOUBLE, middle DOUBLE, until TIMESTAMP);
+INSERT INTO sessions SELECT device, count(*), avg(temperature), median(temperature), window_end
+    FROM SESSION(readings, ts, INTERVAL '200 seconds') GROUP BY device, window_start, window_end;
+CREATE STREAM numbered (device TEXT, n BIGINT, total DOUBLE, ts TIMESTAMP);
+INSERT INTO numbered SELECT device, CAST(row_number() OVER w AS BIGINT), sum(temperature) OVER w, ts
+    FROM readings WINDOW w AS (PARTITION BY device ORDER BY ts);
 ";
-const OUTPUTS: [&str; 2] = ["hours", "sliding"];
+const OUTPUTS: [&str; 4] = ["hours", "sliding", "sessions", "numbered"];
 const CHUNK: usize = 16;
 const CHUNKS: usize = 20;
 
@@ -38,8 +44,13 @@ fn readings() -> Vec<Row> {
     (0..CHUNK * CHUNKS).map(row).collect()
 }
 
-fn pipeline() -> Pipeline {
-    Pipeline::new(SQL).checkpoint_rows(CHUNK as u64)
+/// The same where each device has a watermark of its own.
+fn by_key() -> String {
+    SQL.replace("WATERMARK FOR ts AS ts)", "WATERMARK FOR ts AS ts PER device) PARTITION BY (device)")
+}
+
+fn pipeline(sql: &str) -> Pipeline {
+    Pipeline::new(sql).checkpoint_rows(CHUNK as u64)
 }
 
 /// The state files of a query, oldest first, as they are committed.
@@ -63,10 +74,13 @@ async fn go_on(pipeline: &mut Pipeline, rows: &[Row]) {
     }
 }
 
-/// The same; after each chunk both queries have a snapshot of it, for none is left out while another is being written.
+/// The chains of each query, after each chunk.
+type Chains = HashMap<&'static str, Vec<Vec<String>>>;
+
+/// The same; after each chunk all queries have a snapshot of it, for none is left out while another is being written.
 /// `Err` when the disk died.
-async fn run(pipeline: &mut Pipeline, rows: &[Row], is_dead: impl Fn() -> bool) -> Result<Vec<Vec<String>>, String> {
-    let mut chains = Vec::new();
+async fn run(pipeline: &mut Pipeline, rows: &[Row], is_dead: impl Fn() -> bool) -> Result<Chains, String> {
+    let mut chains = Chains::new();
     let done = pipeline.rows_in("readings").await as usize;
     for rows in rows[done..].chunks(CHUNK) {
         let stream = pipeline.start().await.log.stream("readings").unwrap();
@@ -83,13 +97,15 @@ async fn run(pipeline: &mut Pipeline, rows: &[Row], is_dead: impl Fn() -> bool) 
                 tokio::task::yield_now().await;
             }
         }
-        chains.push(chain(pipeline, "hours").await);
+        for query in OUTPUTS {
+            chains.entry(query).or_default().push(chain(pipeline, query).await);
+        }
     }
     Ok(chains)
 }
 
-async fn undisturbed(rows: &[Row]) -> HashMap<String, Vec<String>> {
-    let streams = Pipeline::new(SQL).unsynced().run(&[rows]).await;
+async fn undisturbed(sql: &str, rows: &[Row]) -> HashMap<String, Vec<String>> {
+    let streams = Pipeline::new(sql).unsynced().run(&[rows]).await;
     assert!(OUTPUTS.iter().all(|stream| streams[*stream].len() > 60), "{streams:?}");
     streams
 }
@@ -102,19 +118,31 @@ fn check_same(found: &HashMap<String, Vec<String>>, expected: &HashMap<String, V
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_file_of_a_chain_changes_nothing() {
+    crash_at_any_file(SQL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_any_file_of_a_chain_by_key_changes_nothing() {
+    crash_at_any_file(&by_key()).await;
+}
+
+async fn crash_at_any_file(sql: &str) {
     let rows = readings();
-    let expected = undisturbed(&rows).await;
-    let mut pipeline_of_all = pipeline();
+    let expected = undisturbed(sql, &rows).await;
+    let mut pipeline_of_all = pipeline(sql);
     let chains = run(&mut pipeline_of_all, &rows, || false).await.unwrap();
-    assert!(chains.iter().any(|chain| chain.len() > 2), "there are increments: {chains:?}");
-    let bases: Vec<&String> = chains[4..].iter().map(|chain| &chain[0]).collect();
-    assert!(bases.iter().any(|base| *base != bases[0]), "and all were put together: {chains:?}");
+    for query in ["hours", "sessions", "numbered"] {
+        let chains = &chains[query];
+        assert!(chains.iter().any(|chain| chain.len() > 2), "{query}: there are increments: {chains:?}");
+        let bases: Vec<&String> = chains[4..].iter().map(|chain| &chain[0]).collect();
+        assert!(bases.iter().any(|base| *base != bases[0]), "{query}: and all were put together: {chains:?}");
+    }
     check_same(&pipeline_of_all.finish().await, &expected, "no crash");
 
     let every = std::env::var("THERMOCLINE_CRASH_EVERY").map_or(29, |every| every.parse().unwrap());
     let mut crashes = 0;
     for operations in (1..).step_by(every) {
-        let mut pipeline = pipeline();
+        let mut pipeline = pipeline(sql);
         let disk = Arc::new(CrashDisk::after_operations(operations));
         pipeline.set_disk(HookedDisk::new(&disk));
         let ended = match pipeline.try_start().await {
@@ -136,22 +164,30 @@ async fn a_crash_at_any_file_of_a_chain_changes_nothing() {
 /// Every file is of the committed chain, or of the one before it.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_no_chain_needs_are_removed() {
-    let mut pipeline = pipeline().unsynced();
-    let chains = run(&mut pipeline, &readings(), || false).await.unwrap();
-    let mut kept: Vec<&String> = chains[CHUNKS - 2..].iter().flatten().collect();
-    kept.sort();
-    kept.dedup();
+    for sql in [SQL.to_owned(), by_key()] {
+        let mut pipeline = pipeline(&sql).unsynced();
+        let chains = run(&mut pipeline, &readings(), || false).await.unwrap();
+        for query in ["hours", "sessions"] {
+            let mut kept: Vec<&String> = chains[query][CHUNKS - 2..].iter().flatten().collect();
+            kept.sort();
+            kept.dedup();
+            let files = files_of(&mut pipeline, query).await;
+            assert!(files.iter().all(|file| kept.contains(&file)), "{files:?}, not only {kept:?}");
+        }
+        // After a restart only the committed ones.
+        pipeline.crash().await;
+        for query in ["hours", "sessions"] {
+            assert_eq!(files_of(&mut pipeline, query).await, chains[query][CHUNKS - 1]);
+        }
+        pipeline.crash().await;
+    }
+}
+
+async fn files_of(pipeline: &mut Pipeline, query: &str) -> Vec<String> {
     let mut files = pipeline.start().await.log.state_files().unwrap();
-    files.retain(|file| file.starts_with("hours-"));
+    files.retain(|file| file.starts_with(&format!("{query}-")));
     files.sort();
-    assert!(files.iter().all(|file| kept.contains(&file)), "{files:?}, not only {kept:?}");
-    // After a restart only the committed ones.
-    pipeline.crash().await;
-    let mut files = pipeline.start().await.log.state_files().unwrap();
-    files.retain(|file| file.starts_with("hours-"));
-    files.sort();
-    assert_eq!(files, chains[CHUNKS - 1]);
-    pipeline.crash().await;
+    files
 }
 
 /// A disk on which state files find no space.
@@ -174,11 +210,17 @@ impl DiskHooks for StateDisk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changed_while_the_disk_was_full_is_in_the_next_increment() {
+    for sql in [SQL.to_owned(), by_key()] {
+        fill_the_disk(&sql).await;
+    }
+}
+
+async fn fill_the_disk(sql: &str) {
     let rows = readings();
-    let expected = undisturbed(&rows).await;
+    let expected = undisturbed(sql, &rows).await;
     for full_at in 3..12 {
         let disk = Arc::new(StateDisk::default());
-        let mut pipeline = pipeline().unsynced();
+        let mut pipeline = pipeline(sql).unsynced();
         pipeline.set_disk(HookedDisk::new(&disk));
         run(&mut pipeline, &rows[..full_at * CHUNK], || false).await.unwrap();
         disk.is_full.store(true, Ordering::SeqCst);
@@ -191,8 +233,10 @@ async fn what_changed_while_the_disk_was_full_is_in_the_next_increment() {
             }
         }
         disk.is_full.store(false, Ordering::SeqCst);
-        let before = chain(&mut pipeline, "hours").await;
-        assert_eq!(offset(&before), (full_at * CHUNK) as u64, "no later one is committed");
+        for query in OUTPUTS {
+            let before = chain(&mut pipeline, query).await;
+            assert_eq!(offset(&before), (full_at * CHUNK) as u64, "{query}: no later one is committed");
+        }
         run(&mut pipeline, &rows[..(full_at + 4) * CHUNK], || false).await.unwrap();
         pipeline.crash().await;
         go_on(&mut pipeline, &rows).await;
@@ -209,12 +253,12 @@ fn flip(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Where a chain of three files stands.
-async fn with_three_files(rows: &[Row]) -> (Pipeline, Vec<String>) {
-    let mut pipeline = pipeline().unsynced();
+/// Where a query's chain of three files stands.
+async fn with_three_files(sql: &str, query: &str, rows: &[Row]) -> (Pipeline, Vec<String>) {
+    let mut pipeline = pipeline(sql).unsynced();
     for chunks in 1..CHUNKS {
         run(&mut pipeline, &rows[..chunks * CHUNK], || false).await.unwrap();
-        let chain = chain(&mut pipeline, "hours").await;
+        let chain = chain(&mut pipeline, query).await;
         if chain.len() > 2 {
             return (pipeline, chain);
         }
@@ -224,11 +268,17 @@ async fn with_three_files(rows: &[Row]) -> (Pipeline, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_any_file_of_a_chain_changes_nothing() {
+    flip_any_file(SQL, "hours").await;
+    flip_any_file(SQL, "sessions").await;
+    flip_any_file(&by_key(), "hours").await;
+}
+
+async fn flip_any_file(sql: &str, query: &str) {
     let rows = readings();
-    let expected = undisturbed(&rows).await;
+    let expected = undisturbed(sql, &rows).await;
     for is_running in [false, true] {
         for damaged in 0..3 {
-            let (mut pipeline, before) = with_three_files(&rows).await;
+            let (mut pipeline, before) = with_three_files(sql, query, &rows).await;
             let state = pipeline.start().await.log.state_dir();
             if !is_running {
                 pipeline.crash().await;
@@ -236,12 +286,12 @@ async fn a_flipped_bit_in_any_file_of_a_chain_changes_nothing() {
             let broken = flip(&state.join(&before[damaged]));
             // All rows are there: the state is made again of them, or it is stored anew as it is in memory.
             go_on(&mut pipeline, &rows).await;
-            for name in chain(&mut pipeline, "hours").await.iter().filter(|_| !is_running) {
+            for name in chain(&mut pipeline, query).await.iter().filter(|_| !is_running) {
                 assert_ne!(std::fs::read(state.join(name)).unwrap(), broken, "file {damaged}");
             }
             pipeline.crash().await;
             pipeline.start().await;
-            check_same(&pipeline.finish().await, &expected, &format!("file {damaged}, running: {is_running}"));
+            check_same(&pipeline.finish().await, &expected, &format!("{query}, file {damaged}, running: {is_running}"));
         }
     }
 }

@@ -294,18 +294,24 @@ impl KeyTable {
     /// The keys that were taken and have no state: those that are gone, and those that are not among these.
     pub(crate) fn taken_without(&self, with_state: impl Iterator<Item = u32>) -> Result<(usize, Vec<ArrayRef>)> {
         let Some(tracked) = &self.tracked else { return Ok((0, Vec::new())) };
+        let without = self.taken_numbers_without(with_state);
+        let keys: Vec<&[u8]> = tracked.gone_taken().chain(without.iter().map(|key| self.ordered(*key))).collect();
+        match self.types.is_empty() {
+            true => Ok((keys.len(), Vec::new())),
+            false => Ok((keys.len(), self.columns_of(keys.into_iter())?)),
+        }
+    }
+
+    /// The numbers of those that are not gone.
+    pub(crate) fn taken_numbers_without(&self, with_state: impl Iterator<Item = u32>) -> Vec<u32> {
+        let Some(tracked) = &self.tracked else { return Vec::new() };
         let mut has_state = vec![0_u64; self.places.len().div_ceil(64)];
         for number in with_state {
             has_state[number as usize / 64] |= 1 << (number % 64);
         }
         let is_there =
             |number: &u32| self.places.get(*number as usize).is_some_and(|place| place.start != NOWHERE.start);
-        let without = tracked.taken_without(&has_state).filter(is_there);
-        let keys: Vec<&[u8]> = tracked.gone_taken().chain(without.map(|number| self.ordered(number))).collect();
-        match self.types.is_empty() {
-            true => Ok((keys.len(), Vec::new())),
-            false => Ok((keys.len(), self.columns_of(keys.into_iter())?)),
-        }
+        tracked.taken_without(&has_state).filter(is_there).collect()
     }
 
     /// What was taken is stored.

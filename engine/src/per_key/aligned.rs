@@ -334,7 +334,7 @@ impl PerKeyOperator for AlignedWindows {
         &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<TableState>> {
+    fn state(&mut self, _watermarks: &KeyWatermarks) -> Result<Vec<TableState>> {
         let mut held = Vec::new();
         for (number, key) in self.keys.iter().enumerate() {
             for group in key.groups.iter().filter(|group| self.slots.keys.is_taken(**group)) {

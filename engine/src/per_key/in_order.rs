@@ -122,8 +122,8 @@ impl PerKeyOperator for InOrder {
         &self.state_shapes
     }
 
-    fn state(&mut self) -> Result<Vec<TableState>> {
-        let mut tables = vec![TableState::of(self.waiting.state()?)];
+    fn state(&mut self, watermarks: &KeyWatermarks) -> Result<Vec<TableState>> {
+        let mut tables = vec![self.waiting.state(watermarks)?];
         tables.extend(self.operator.state()?);
         Ok(tables)
     }

@@ -92,8 +92,9 @@ pub(crate) trait PerKeyOperator: Debug + Send {
     /// The tables of its state.
     fn state_shapes(&self) -> &[TableShape];
 
-    /// Its state as tables; of keys that are [tracked](Self::tracked), those that were taken.
-    fn state(&mut self) -> Result<Vec<TableState>>;
+    /// Its state as tables; of keys that are [tracked](Self::tracked), those that were taken, and of rows that wait, those of
+    /// the keys of watermarks that were.
+    fn state(&mut self, watermarks: &KeyWatermarks) -> Result<Vec<TableState>>;
 
     /// Tables of keys that know which of them have changed.
     fn tracked(&mut self) -> Vec<&mut KeyTable> {

@@ -96,10 +96,11 @@ impl Session {
     async fn restart(mut self, query: &str) -> Self {
         let mut fresh = Self::open(query).await;
         let mut tracking = Tracking::default();
-        tracking.take(self.operator.tracked());
-        let tables = self.operator.state().unwrap().into_iter().zip(self.operator.state_shapes());
+        tracking.take(self.tracked());
+        let tables = self.operator.state(&self.watermarks).unwrap().into_iter().zip(self.operator.state_shapes());
         let state: Vec<_> = tables.map(|(table, shape)| table.into_rows(shape).unwrap()).collect();
-        fresh.watermarks.restore(&self.watermarks.whole_state().unwrap()).unwrap();
+        let watermarks = self.watermarks.state().unwrap().into_rows(self.watermarks.state_shape()).unwrap();
+        fresh.watermarks.restore(&watermarks).unwrap();
         fresh.operator.restore(&state).unwrap();
         fresh
     }
@@ -113,7 +114,7 @@ impl Session {
         let mut tracking = std::mem::take(&mut self.tracking);
         let after = tracking.take(self.tracked());
         let mut tables = vec![self.watermarks.state().unwrap()];
-        tables.extend(self.operator.state().unwrap());
+        tables.extend(self.operator.state(&self.watermarks).unwrap());
         let shapes: Vec<_> =
             std::iter::once(self.watermarks.state_shape()).chain(self.operator.state_shapes()).cloned().collect();
         let Some(position) = self.files.store(after, tables, &shapes) else {

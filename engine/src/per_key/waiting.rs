@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{interleave_record_batch, take_record_batch};
+use arrow::compute::{interleave_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
+use super::KeyWatermarks;
 use crate::error::Result;
-use crate::snapshot::TableShape;
+use crate::snapshot::{TableShape, TableState};
 
 /// Chunks are not merged beyond this.
 const MAX_CHUNK_ROWS: usize = 65_536;
@@ -60,11 +61,11 @@ pub(super) struct Released {
 impl WaitingRows {
     /// Rows with these columns.
     pub(super) fn new(schema: SchemaRef) -> Self {
-        let own = ["__key", "__time_us"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
+        let own = ["__key", "__order", "__time_us"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
         let fields: Vec<_> = own.into_iter().chain(schema.fields().iter().cloned()).collect();
         Self {
             schema,
-            state_shape: TableShape::whole(Arc::new(Schema::new(fields))),
+            state_shape: TableShape::by_key(Arc::new(Schema::new(fields)), 0..1),
             chunks: BTreeMap::new(),
             next_chunk: 0,
             places: Vec::new(),
@@ -199,10 +200,11 @@ impl WaitingRows {
         &self.state_shape
     }
 
-    /// The rows with their keys and times, in the order they came.
-    pub(super) fn state(&self) -> Result<RecordBatch> {
+    /// The rows of keys that were taken, with the key, the order in which they came, and the time of each. Whatever lets rows of
+    /// a key wait or go is a row of it, or moves its watermark.
+    pub(super) fn state(&self, watermarks: &KeyWatermarks) -> Result<TableState> {
         let mut rows: Vec<Released> = Vec::new();
-        for (key, waiting) in (0..).zip(&self.keys) {
+        for (key, waiting) in (0..).zip(&self.keys).filter(|(key, _)| watermarks.is_taken(*key)) {
             let waiting = waiting.iter();
             rows.extend(waiting.map(|Reverse(row)| Released {
                 key,
@@ -211,21 +213,30 @@ impl WaitingRows {
                 id: row.id,
             }));
         }
-        rows.sort_unstable_by_key(|row| row.order);
-        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| i64::from(row.key))));
-        let times: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.time_us)));
-        let gathered = self.gather(rows.iter().map(|row| row.id))?;
-        let columns = [keys, times].into_iter().chain(gathered.columns().iter().cloned()).collect();
-        Ok(RecordBatch::try_new(Arc::clone(&self.state_shape.schema), columns)?)
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| i64::from(row.key)))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.order.cast_signed()))),
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.time_us))),
+        ];
+        columns.extend(self.gather(rows.iter().map(|row| row.id))?.columns().iter().cloned());
+        let gone = watermarks.taken_without(rows.iter().map(|row| row.key)).into_iter().map(i64::from);
+        let gone: ArrayRef = Arc::new(Int64Array::from_iter_values(gone));
+        Ok(TableState {
+            rows: vec![RecordBatch::try_new(Arc::clone(&self.state_shape.schema), columns)?],
+            gone: Some(RecordBatch::try_new(self.state_shape.key_schema(), vec![gone])?),
+        })
     }
 
-    /// Goes on from a state.
+    /// Goes on from a state. Rows keep their order, as others that were stored before have theirs.
     pub(super) fn restore(&mut self, state: &RecordBatch) -> Result<()> {
-        let [keys, times, columns @ ..] = state.columns() else { unreachable!("two columns of its own") };
+        let in_order = sort_to_indices(state.column(1), None, None)?;
+        let state = take_record_batch(state, &in_order)?;
+        let [keys, orders, times, columns @ ..] = state.columns() else { unreachable!("three columns of its own") };
         let options = RecordBatchOptions::new().with_row_count(Some(state.num_rows()));
         self.open(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.to_vec(), &options)?);
-        let (keys, times) = (keys.as_primitive::<Int64Type>(), times.as_primitive::<Int64Type>());
+        let [keys, orders, times] = [keys, orders, times].map(|column| column.as_primitive::<Int64Type>());
         for row in 0..state.num_rows() {
+            self.next_order = orders.value(row).cast_unsigned();
             self.push(row as u32, keys.value(row) as u32, times.value(row));
         }
         self.tidy()
@@ -262,6 +273,14 @@ mod tests {
 
     fn values(rows: &RecordBatch) -> Vec<i64> {
         rows.column(0).as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    /// The keys of this test, all of which have changed.
+    fn all_taken() -> KeyWatermarks {
+        let mut watermarks = KeyWatermarks::new(&batch(&[]).schema(), 0).unwrap();
+        watermarks.observe(batch(&[0, 1, 2, 3, 4]).columns(), &vec![0; 5].into()).unwrap();
+        watermarks.tracked().take_changes();
+        watermarks
     }
 
     /// Rows that wait, by key, as (time, value) in the order they came.
@@ -304,7 +323,7 @@ mod tests {
             }
             assert_eq!(values(&waiting.take(&gone).unwrap()), expected);
             if random.random_range(0..50) == 0 {
-                let state = waiting.state().unwrap();
+                let state = waiting.state(&all_taken()).unwrap().into_rows(waiting.state_shape()).unwrap();
                 waiting = WaitingRows::new(batch(&[]).schema());
                 waiting.restore(&state).unwrap();
             }

@@ -97,6 +97,16 @@ impl KeyWatermarks {
         Ok(TableState::of(RecordBatch::try_new(Arc::clone(&self.state_shape.schema), columns)?))
     }
 
+    /// Whether a key is of those that were taken.
+    pub(super) fn is_taken(&self, key: u32) -> bool {
+        self.keys.is_taken(key)
+    }
+
+    /// Those that were taken and are not among these.
+    pub(super) fn taken_without(&self, keys: impl Iterator<Item = u32>) -> Vec<u32> {
+        self.keys.taken_numbers_without(keys)
+    }
+
     /// The keys, of which those are stored that have changed. None is ever gone.
     pub(crate) fn tracked(&mut self) -> &mut KeyTable {
         &mut self.keys

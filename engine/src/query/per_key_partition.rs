@@ -142,7 +142,7 @@ impl PerKeyPartition {
         self.rows_since_state = 0;
         let after = self.tracking.take(tracked(&mut self.watermarks, self.operator.as_mut()));
         let mut tables = vec![self.watermarks.state()?];
-        tables.extend(self.operator.state()?);
+        tables.extend(self.operator.state(&self.watermarks)?);
         Ok(StoredTables { position: self.next_offset, after, place: PerKeyPlace {}, tables })
     }
 
