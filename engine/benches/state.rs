@@ -1,7 +1,8 @@
 //! What state costs: bytes a key in memory and in a snapshot, what a snapshot does to the query, and how long recovery takes.
 //!
-//! Text keys of eight bytes, each with a count and an average, in one window that stays open. Every part runs in a process of its
-//! own, so that what one leaves to the allocator is not taken for the state of another:
+//! Text keys of eight bytes, each with a count and an average, in one window that stays open, or a session of its own
+//! (`--windows session`), whose rows come in event-time order. Every part runs in a process of its own, so that what one leaves
+//! to the allocator is not taken for the state of another:
 //!
 //! - *raw*: the same keys and figures in a hash map, for comparison;
 //! - *fill*: the query over one stored row a key; the anonymous memory before and after it;
@@ -9,7 +10,7 @@
 //!   what has changed; how long each commit waited until the query had it behind it, from the time it was due;
 //! - *recover*: log and query are opened again after that, as after a crash.
 //!
-//! `cargo bench -p thermocline-engine --bench state -- [--keys 10000000] [--rate 50000] [--seconds 30] [--dir DIR] [--keep]`
+//! `cargo bench -p thermocline-engine --bench state -- [--windows tumble] [--keys 10000000] [--rate 50000] [--seconds 30] [--dir DIR] [--keep]`
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_possible_truncation, missing_docs)]
 #![allow(clippy::cast_sign_loss, clippy::cast_possible_wrap)]
@@ -39,17 +40,25 @@ const STREAM: &str = "CREATE STREAM readings (
 
 /// Rows that are appended at once while the log is filled.
 const APPEND_ROWS: u64 = 65_536;
-/// Every row is within one window of an hour.
+/// Every row is within one window of an hour; each is a moment after the one before it.
 const START_US: i64 = 1_699_999_200_000_000;
+const STEP_US: i64 = 20;
 const EVERY: Duration = Duration::from_millis(2);
 
-/// A query of its own for each part: they share the stored rows, not the state.
-fn pipeline(part: &str) -> String {
-    format!(
-        "{STREAM}\nCREATE STREAM counted_{part} (ended TIMESTAMP, key TEXT, n BIGINT, mean DOUBLE);
-         INSERT INTO counted_{part} SELECT window_end, key, count(*), avg(value)
-         FROM TUMBLE(readings, ts, INTERVAL '1 hour') GROUP BY key, window_start, window_end;"
-    )
+/// What the keys are counted in.
+#[derive(Clone, Copy)]
+struct Windows<'a>(&'a str);
+
+impl Windows<'_> {
+    /// A query of its own for each part: they share the stored rows, not the state.
+    fn pipeline(self, part: &str) -> String {
+        format!(
+            "{STREAM}\nCREATE STREAM counted_{part} (ended TIMESTAMP, key TEXT, n BIGINT, mean DOUBLE);
+             INSERT INTO counted_{part} SELECT window_end, key, count(*), avg(value)
+             FROM {}(readings, ts, INTERVAL '1 hour') GROUP BY key, window_start, window_end;",
+            self.0
+        )
+    }
 }
 
 /// Eight bytes, spread over the alphabet so that neighbours are no prefixes of each other.
@@ -60,7 +69,10 @@ fn key(n: u64) -> String {
 fn rows(first: u64, count: u64, keys: u64, schema: &SchemaRef) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values((first..first + count).map(|n| key(n % keys)))),
-        Arc::new(TimestampMicrosecondArray::from(vec![START_US; count as usize]).with_timezone("UTC")),
+        Arc::new(
+            TimestampMicrosecondArray::from_iter_values((first..first + count).map(|n| START_US + n as i64 * STEP_US))
+                .with_timezone("UTC"),
+        ),
         Arc::new(Float64Array::from_iter_values((first..first + count).map(|n| (n % 1000) as f64 / 10.0))),
     ];
     RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
@@ -69,16 +81,17 @@ fn rows(first: u64, count: u64, keys: u64, schema: &SchemaRef) -> RecordBatch {
 fn main() {
     let Some(arguments) = Arguments::read() else { return };
     let keys = arguments.get("keys", 10_000_000);
-    let Some(part) = arguments.value("part") else { return all(&arguments, keys) };
+    let windows = Windows(arguments.value("windows").unwrap_or("tumble"));
+    let Some(part) = arguments.value("part") else { return all(&arguments, keys, windows) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let folder = arguments.path().expect("a part is given its folder");
     let figures = runtime.block_on(async {
         match part {
             "raw" => raw(keys),
             "load" => load(&folder, keys).await,
-            "fill" => fill(&folder, keys).await,
-            "snapshot" => snapshot(&arguments, &folder, keys).await,
-            "recover" => recover(&folder, keys).await,
+            "fill" => fill(&folder, keys, windows).await,
+            "snapshot" => snapshot(&arguments, &folder, keys, windows).await,
+            "recover" => recover(&folder, keys, windows).await,
             other => panic!("no part {other}"),
         }
     });
@@ -86,14 +99,16 @@ fn main() {
 }
 
 /// Runs the parts one after the other.
-fn all(arguments: &Arguments, keys: u64) {
+fn all(arguments: &Arguments, keys: u64, windows: Windows<'_>) {
     heading("state");
-    println!("{keys} keys");
+    println!("{keys} keys, {}", windows.0);
     let folder = arguments.folder();
     let mut figures = serde_json::Map::new();
     for part in ["raw", "load", "fill", "snapshot", "recover"] {
         let mut process = Command::new(std::env::current_exe().unwrap());
-        process.args(["--bench", "--part", part, "--keys", &keys.to_string()]).arg(folder.path());
+        process
+            .args(["--bench", "--part", part, "--keys", &keys.to_string(), "--windows", windows.0])
+            .arg(folder.path());
         for name in ["rate", "seconds"] {
             if let Some(value) = arguments.value(name) {
                 process.args([&format!("--{name}"), value]);
@@ -107,7 +122,8 @@ fn all(arguments: &Arguments, keys: u64) {
         figures.insert(part.to_owned(), serde_json::from_str(last).unwrap());
     }
     figures.insert("keys".into(), keys.into());
-    keep(arguments, "state", &figures.into());
+    let name = if windows.0 == "tumble" { "state".to_owned() } else { format!("state-{}", windows.0) };
+    keep(arguments, &name, &figures.into());
 }
 
 /// What a hash map of the same takes.
@@ -143,17 +159,17 @@ async fn load(folder: &Path, keys: u64) -> Value {
 }
 
 /// Runs the part's query over the stored rows.
-async fn filled(log: &Log, part: &str, keys: u64, checkpoint_rows: Option<u64>) -> (Engine, f64) {
+async fn filled(log: &Log, pipeline: &str, keys: u64, checkpoint_rows: Option<u64>) -> (Engine, f64) {
     let began = Instant::now();
-    let engine = start(log, &pipeline(part), checkpoint_rows).await;
+    let engine = start(log, pipeline, checkpoint_rows).await;
     caught_up(&engine, keys).await;
     (engine, began.elapsed().as_secs_f64())
 }
 
-async fn fill(folder: &Path, keys: u64) -> Value {
+async fn fill(folder: &Path, keys: u64, windows: Windows<'_>) -> Value {
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let (before, cpu) = (anonymous_bytes(), cpu_seconds());
-    let (engine, seconds) = filled(&log, "fill", keys, Some(u64::MAX)).await;
+    let (engine, seconds) = filled(&log, &windows.pipeline("fill"), keys, Some(u64::MAX)).await;
     let cpu = cpu_seconds() - cpu;
     let resident = anonymous_bytes().saturating_sub(before);
     let accounted = engine.status().next().expect("a query").1.state_bytes();
@@ -165,12 +181,12 @@ async fn fill(folder: &Path, keys: u64) -> Value {
 }
 
 /// What the query does while its partitions take a snapshot, and before.
-async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64) -> Value {
+async fn snapshot(arguments: &Arguments, folder: &Path, keys: u64, windows: Windows<'_>) -> Value {
     let rate: u64 = arguments.get("rate", 50_000);
     let seconds: u64 = arguments.get("seconds", 30);
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let stream = create_stream(&log, &checked(STREAM), "readings").await;
-    let (engine, _) = filled(&log, "snapshot", keys, None).await;
+    let (engine, _) = filled(&log, &windows.pipeline("snapshot"), keys, None).await;
     let files = Files::watch(&log);
     let commit_rows = (u128::from(rate) * EVERY.as_millis() / 1000) as u64;
     let commits = u64::try_from(Duration::from_secs(seconds).as_nanos() / EVERY.as_nanos()).unwrap();
@@ -197,7 +213,7 @@ async fn send(log: Log, stream: Stream, begun: Instant, commits: u64, commit_row
     let mut pending = Vec::new();
     for commit in 0..commits {
         tokio::time::sleep_until((begun + EVERY * commit as u32).into()).await;
-        let rows = rows(commit * commit_rows, commit_rows, keys, stream.schema());
+        let rows = rows(keys + commit * commit_rows, commit_rows, keys, stream.schema());
         let (log, stream) = (log.clone(), stream.clone());
         pending.push(tokio::spawn(async move { append(&log, &stream, rows).await }));
     }
@@ -265,7 +281,7 @@ impl Files {
 }
 
 /// Opens log and query again.
-async fn recover(folder: &Path, keys: u64) -> Value {
+async fn recover(folder: &Path, keys: u64, windows: Windows<'_>) -> Value {
     let began = Instant::now();
     let log = Log::open(folder, LogOptions::default()).unwrap();
     let log_seconds = began.elapsed().as_secs_f64();
@@ -275,16 +291,17 @@ async fn recover(folder: &Path, keys: u64) -> Value {
         std::fs::read_dir(log.state_dir()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     let before = anonymous_bytes();
     let began = Instant::now();
-    let engine = start(&log, &pipeline("snapshot"), None).await;
+    let engine = start(&log, &windows.pipeline("snapshot"), None).await;
     let start_seconds = began.elapsed().as_secs_f64();
     caught_up(&engine, stored).await;
     let query_seconds = began.elapsed().as_secs_f64();
     let status = Arc::clone(engine.status().next().expect("a query").1);
+    let (rows_read, state_bytes) = (status.rows_in(), status.state_bytes());
     let resident = anonymous_bytes().saturating_sub(before);
     engine.abort().await;
     log.close().await.unwrap();
     json!({ "log_open_seconds": log_seconds, "engine_start_seconds": start_seconds, "caught_up_seconds": query_seconds,
-        "rows_read_again": status.rows_in(), "snapshot_bytes": snapshot_bytes,
-        "snapshot_bytes_per_key": snapshot_bytes as f64 / keys as f64, "state_bytes": status.state_bytes(),
+        "rows_read_again": rows_read, "snapshot_bytes": snapshot_bytes,
+        "snapshot_bytes_per_key": snapshot_bytes as f64 / keys as f64, "state_bytes": state_bytes,
         "resident_bytes": resident })
 }

@@ -70,14 +70,9 @@ impl<P: Place> Increment for StoredTables<P> {
     }
 
     fn merge(newest: Self, older: &mut dyn Iterator<Item = Result<Self>>, shapes: &[TableShape]) -> Result<Self> {
-        let mut merged = newest;
-        let mut newer: Option<Newer> = None;
+        let (mut merged, mut newer) = (newest, Newer::new(shapes)?);
         for state in older {
             let state = state?;
-            let newer = match &mut newer {
-                Some(newer) => newer,
-                None => newer.insert(Newer::than(&merged.tables, shapes)?),
-            };
             newer.add_older(&mut merged.tables, state.tables, shapes)?;
             merged.after = state.after;
         }

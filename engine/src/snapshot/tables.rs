@@ -68,56 +68,51 @@ impl TableState {
 
 /// Keys that have a newer state, by table.
 pub(super) struct Newer {
-    known: Vec<Option<KnownKeys>>,
+    tables: Vec<NewerKeys>,
+}
+
+struct NewerKeys {
+    known: KnownKeys,
+    /// How many parts of the rows that were put together it knows.
+    parts: usize,
 }
 
 impl Newer {
-    /// Those of a state.
-    pub(super) fn than(state: &[TableState], shapes: &[TableShape]) -> Result<Self> {
-        let known =
-            shapes.iter().map(|shape| shape.key.as_ref().map(|_| KnownKeys::new(&shape.key_schema())).transpose());
-        let mut newer = Self { known: known.collect::<Result<_>>()? };
-        newer.add(state, shapes)?;
-        Ok(newer)
+    /// None yet.
+    pub(super) fn new(shapes: &[TableShape]) -> Result<Self> {
+        let none = |shape: &TableShape| Ok(NewerKeys { known: KnownKeys::new(&shape.key_schema())?, parts: 0 });
+        Ok(Self { tables: shapes.iter().map(none).collect::<Result<_>>()? })
     }
 
-    fn add(&mut self, state: &[TableState], shapes: &[TableShape]) -> Result<()> {
-        for ((known, table), shape) in self.known.iter_mut().zip(state).zip(shapes) {
-            let (Some(known), Some(key)) = (known, &shape.key) else { continue };
-            table.rows.iter().try_for_each(|rows| known.add(rows, key))?;
-            table.gone.iter().try_for_each(|gone| known.add(gone, &(0..key.len())))?;
-        }
-        Ok(())
-    }
-
-    /// Adds to `newest` what an older state has of other keys.
+    /// Adds to `newer`, which were put together so far, what an older state has of other keys.
     pub(super) fn add_older(
         &mut self,
-        newest: &mut [TableState],
+        newer: &mut [TableState],
         older: Vec<TableState>,
         shapes: &[TableShape],
     ) -> Result<()> {
-        let mut added = Vec::with_capacity(older.len());
-        for ((known, table), shape) in self.known.iter().zip(older).zip(shapes) {
-            let (mut rows, mut gone) = (Vec::new(), None);
-            if let (Some(known), Some(key)) = (known, &shape.key) {
-                for part in &table.rows {
-                    rows.extend(known.others(part, key)?);
+        for (((keys, newer), older), shape) in self.tables.iter_mut().zip(newer).zip(older).zip(shapes) {
+            if let Some(key) = &shape.key {
+                keys.add(newer, key)?;
+                for part in &older.rows {
+                    newer.rows.extend(keys.known.others(part, key)?);
                 }
-                if let Some(keys) = &table.gone {
-                    gone = known.others(keys, &(0..key.len()))?;
-                }
+                let gone = older.gone.map(|gone| keys.known.others(&gone, &(0..key.len()))).transpose()?.flatten();
+                newer.gone = match (newer.gone.take(), gone) {
+                    (Some(newer), Some(older)) => Some(concat_batches(&shape.key_schema(), [&newer, &older])?),
+                    (newer, older) => newer.or(older),
+                };
             }
-            added.push(TableState { rows, gone });
-        }
-        self.add(&added, shapes)?;
-        for ((newest, added), shape) in newest.iter_mut().zip(added).zip(shapes) {
-            newest.rows.extend(added.rows);
-            newest.gone = match (newest.gone.take(), added.gone) {
-                (Some(newer), Some(older)) => Some(concat_batches(&shape.key_schema(), [&newer, &older])?),
-                (newer, older) => newer.or(older),
-            };
         }
         Ok(())
+    }
+}
+
+impl NewerKeys {
+    /// Adds the keys of a table that it does not know yet.
+    fn add(&mut self, table: &TableState, key: &Range<usize>) -> Result<()> {
+        table.rows[self.parts..].iter().try_for_each(|rows| self.known.add(rows, key))?;
+        self.parts = table.rows.len();
+        table.gone.iter().try_for_each(|gone| self.known.add(gone, &(0..key.len())))
     }
 }
