@@ -39,6 +39,8 @@ impl Fold for LowPass {
     fn step(&mut self, sample: Sample) {
         self.last = Some(match self.last {
             None => sample,
+            // Of samples at one instant the first counts, also where another is an infinity.
+            Some(last) if sample.time_us == last.time_us => last,
             Some(last) => {
                 // 1 − exp(−Δt/τ), exact also where samples are close together.
                 let weight = -(-sample.since_us(&last) / self.tau_us).exp_m1();

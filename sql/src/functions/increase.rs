@@ -32,12 +32,18 @@ pub(super) struct Counter {
     pub(super) ends: Option<(Sample, Sample)>,
     /// Sum of the values that it was reset at.
     resets: f64,
+    /// Sum of its steps.
+    steps: f64,
 }
 
 impl Counter {
     /// How far it has come.
     pub(super) fn increase(&self) -> Option<f64> {
-        self.ends.map(|(first, last)| last.value - first.value + self.resets)
+        // Of finite values the ends and the resets say it with less rounding.
+        self.ends.map(|(first, last)| match last.value - first.value + self.resets {
+            increase if increase.is_finite() && self.steps.is_finite() => increase,
+            _ => self.steps,
+        })
     }
 }
 
@@ -45,11 +51,15 @@ impl Fold for Counter {
     fn step(&mut self, sample: Sample) {
         let Some((first, last)) = self.ends else {
             self.ends = Some((sample, sample));
+            // NaN stays: what is computed of it is NaN.
+            self.steps = if sample.value.is_nan() { f64::NAN } else { 0.0 };
             return;
         };
-        // NaN stays: what is computed of it is NaN.
-        if sample.value < last.value || last.value.is_nan() {
+        if sample.value < last.value {
             self.resets += last.value;
+            self.steps += sample.value;
+        } else {
+            self.steps += sample.value - last.value;
         }
         self.ends = Some((first, sample));
     }
@@ -63,6 +73,7 @@ impl Fold for Counter {
         numbers.sample(&mut first)?;
         numbers.sample(&mut last)?;
         self.ends = first.zip(last);
-        numbers.float(&mut self.resets)
+        numbers.float(&mut self.resets)?;
+        numbers.float(&mut self.steps)
     }
 }

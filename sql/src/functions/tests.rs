@@ -328,6 +328,22 @@ fn nan_makes_what_is_computed_of_it_nan() {
 }
 
 #[test]
+fn infinities_go_by_the_formula() {
+    let increase = |values: &[f64]| {
+        let rows: Vec<Row> = (0..).zip(values).map(|(n, value)| (Some(n), Some(*value))).collect();
+        whole(&call("increase", &[]), &rows).unwrap()
+    };
+    assert_eq!(increase(&[f64::INFINITY]), 0.0);
+    assert_eq!(increase(&[f64::INFINITY, 5.0, 7.0]), 7.0);
+    assert_eq!(increase(&[1.0, f64::INFINITY, 5.0]), f64::INFINITY);
+    assert!(increase(&[1.0, f64::INFINITY, f64::INFINITY]).is_nan());
+    assert!(increase(&[1.0, f64::NEG_INFINITY, 5.0]).is_nan());
+    let tau = ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, 3_000_000_000)));
+    let at_once = [(Some(0), Some(2.0)), (Some(1), Some(3.0)), (Some(1), Some(f64::INFINITY))];
+    assert!(whole(&call("ewma", &[tau]), &at_once).unwrap() < 3.0, "the first at an instant counts");
+}
+
+#[test]
 fn first_and_last_take_any_plain_value_by_any_number() {
     let schema = schema();
     let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), None, Some("a"), Some("c")]));
