@@ -105,8 +105,19 @@ impl Chunks {
     }
 
     fn bytes(&self) -> usize {
-        self.state.iter().chain(&self.rest).flatten().map(ScalarValue::size).sum()
+        let lists: usize = self.state.iter().chain(&self.rest).map(list_bytes).sum();
+        lists + self.rest.capacity() * size_of::<Vec<ScalarValue>>()
     }
+}
+
+/// Bytes of a list, its room included.
+fn list_bytes(values: &Vec<ScalarValue>) -> usize {
+    values.capacity() * size_of::<ScalarValue>() + values.iter().map(beside).sum::<usize>()
+}
+
+/// Bytes that a value holds besides itself.
+fn beside(value: &ScalarValue) -> usize {
+    value.size() - size_of::<ScalarValue>()
 }
 
 fn arrays(values: &[ScalarValue]) -> Result<Vec<ArrayRef>> {
@@ -123,11 +134,16 @@ impl SlotAccumulator for ChunkedSlots {
     fn update(&mut self, arguments: &[ArrayRef], filter: Option<&BooleanArray>, slots: &[u32]) -> Result<()> {
         for (row, slot) in slots.iter().enumerate().filter(|(row, _)| is_let_through(filter, *row)) {
             let chunks = &mut self.slots[*slot as usize];
-            chunks.rest.resize(arguments.len(), Vec::new());
+            if chunks.rest.is_empty() {
+                chunks.rest.resize(arguments.len(), Vec::new());
+                self.bytes += chunks.rest.capacity() * size_of::<Vec<ScalarValue>>();
+            }
             for (values, argument) in chunks.rest.iter_mut().zip(arguments) {
                 let value = ScalarValue::try_from_array(argument, row)?;
-                self.bytes += value.size();
+                let room = values.capacity();
+                self.bytes += beside(&value);
                 values.push(value);
+                self.bytes += (values.capacity() - room) * size_of::<ScalarValue>();
             }
             if chunks.rest[0].len() == CHUNK_ROWS {
                 let chunks = std::mem::take(chunks);

@@ -8,10 +8,13 @@ use arrow::datatypes::SchemaRef;
 use thermocline_sql::{OrderedShape, QueryShape, SourceFile, check};
 
 use super::allocated::allocated_bytes;
+use crate::keyed::KeyedRows;
 use crate::ordered::{OrderedOperator, Run, merge_runs, operator};
 use crate::query::without_row;
 use crate::stage::Stage;
 use crate::tables::Tables;
+use crate::window::tests::aggregate;
+use crate::window::{Openness, PartitionWindows};
 
 const STREAMS: &str = "
     CREATE STREAM readings (ts TIMESTAMP NOT NULL, device TEXT, v DOUBLE, note TEXT, WATERMARK FOR ts AS ts);
@@ -156,4 +159,35 @@ async fn rows_held_for_joins_are_what_is_said() {
          AND a.ts BETWEEN b.ts - INTERVAL '1 hour' AND b.ts + INTERVAL '1 hour'",
     )
     .await;
+}
+
+/// Gives a partition's windows all rows; returns what they say and what they have.
+async fn held_by_windows(call: &str, keys: i64) -> (usize, usize) {
+    let aggregate = Arc::new(aggregate(&format!("key, {call}"), "key,").await);
+    let mut windows = PartitionWindows::new(Arc::clone(&aggregate), Openness::default(), 0, Some(u64::MAX)).unwrap();
+    for step in 0..STEPS {
+        let rows = batch(step, keys);
+        let keyed = KeyedRows {
+            keys: vec![Arc::clone(rows.column(1))],
+            arguments: vec![vec![Arc::clone(rows.column(2))]],
+            filters: vec![None],
+        };
+        let times: Vec<i64> = (0..STEP_ROWS).map(|n| step * 1_000_000 + n).collect();
+        windows.update(&times.into(), &keyed, &UInt32Array::from_iter_values(0..STEP_ROWS as u32)).unwrap();
+    }
+    let (said, before) = (windows.bytes(), allocated_bytes());
+    drop(windows);
+    (said, usize::try_from(before - allocated_bytes()).unwrap())
+}
+
+#[tokio::test]
+async fn windows_hold_what_they_say() {
+    for call in ["count(v)", "avg(v)", "median(v)", "stddev(v)", "approx_median(v)"] {
+        for keys in [5, 500] {
+            let (said, allocated) = held_by_windows(call, keys).await;
+            let place = format!("{call}, {keys} keys: said {said}, allocated {allocated}");
+            assert!(said + 8_192 >= allocated - allocated / 8, "{place}");
+            assert!(said <= allocated + allocated / 2 + 8_192, "{place}");
+        }
+    }
 }

@@ -196,7 +196,9 @@ impl PartitionWindows {
     /// Bytes of open panes.
     pub(crate) fn bytes(&self) -> usize {
         let blocks = self.blocks.as_ref().map_or(0, Blocks::bytes);
-        self.store.bytes() + self.changes.bytes() + blocks + self.panes.values().map(Pane::bytes).sum::<usize>()
+        let of_rows = (self.numbers.capacity() + self.slots.capacity()) * size_of::<u32>();
+        let panes: usize = self.panes.values().map(Pane::bytes).sum();
+        self.store.bytes() + self.changes.bytes() + blocks + panes + of_rows
     }
 
     /// End of the next window after `closed_us` that has rows in time. A window ends after the start of each of its panes, so the
