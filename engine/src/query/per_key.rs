@@ -14,13 +14,13 @@ use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{EventTime, OrderedOperator, OrderedShape, QueryShape, WindowedShape};
 use tokio::sync::watch;
 
-use super::chain::{NotStored, stored_chains};
+use super::chain::stored_chains;
 use super::failed::{FailedOffset, failed_rows};
 use super::failed_results::FailedResults;
 use super::per_key_partition::{PerKeyPartition, PerKeySource, PerKeyStep, key_schema};
 use super::progress::{Ledger, Progress};
 use super::side_by_side::{Partitions, side_by_side};
-use super::snapshots::{Snapshots, Written};
+use super::snapshots::{Fate, Snapshots, Written};
 use super::{Control, Counters, Emitter, Stored, commit_when_possible, file_name, remove_older_snapshots};
 use crate::error::Result;
 use crate::late::{LateOffset, late_rows};
@@ -352,19 +352,13 @@ impl PerKeyQuery {
 
     /// Refers to snapshots that were written, from the next commit on.
     fn keep_snapshots(&mut self, written: Vec<Written>) -> Result<()> {
-        for Written { partition: number, next_offset, stored } in written {
+        for written in written {
+            let Written { partition: number, next_offset, .. } = written;
             let partition = self.partitions[number as usize].as_mut().expect("partitions are back after each step");
-            match stored {
-                Ok(()) => partition.stored(next_offset),
-                // Those before still stand, and the rows since stay in the log: recovery only reads more of them.
-                Err(NotStored::File(error)) => {
-                    partition.not_stored(false);
-                    tracing::warn!(query = self.name, %error, "snapshot not written; the next one will be tried");
-                    continue;
-                }
-                Err(NotStored::Chain(error)) => {
-                    partition.not_stored(true);
-                    tracing::warn!(query = self.name, %error, "snapshot cannot be read; the next one is a whole one");
+            match written.fate(&self.name) {
+                Fate::Stored => partition.stored(next_offset),
+                fate => {
+                    partition.not_stored(fate == Fate::Broken);
                     continue;
                 }
             }

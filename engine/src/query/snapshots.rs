@@ -34,7 +34,34 @@ pub(super) struct Written {
     pub(super) partition: u32,
     /// First offset that is not in it.
     pub(super) next_offset: u64,
-    pub(super) stored: Result<(), NotStored>,
+    stored: Result<(), NotStored>,
+}
+
+/// What has become of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stored,
+    /// Those before still stand, and the rows since stay in the log: recovery only reads more of them.
+    NotStored,
+    /// Nor can what is stored be added to: the next one has to be a whole one.
+    Broken,
+}
+
+impl Written {
+    /// What has become of it; the reason is logged where it could not be stored.
+    pub(super) fn fate(&self, query: &str) -> Fate {
+        match &self.stored {
+            Ok(()) => Fate::Stored,
+            Err(NotStored::File(error)) => {
+                tracing::warn!(query, %error, "snapshot not written; the next one will be tried");
+                Fate::NotStored
+            }
+            Err(NotStored::Chain(error)) => {
+                tracing::warn!(query, %error, "snapshot cannot be read; the next one is a whole one");
+                Fate::Broken
+            }
+        }
+    }
 }
 
 impl Snapshots {

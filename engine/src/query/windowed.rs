@@ -18,14 +18,14 @@ use thermocline_log::{Commit, Log, Stream};
 use thermocline_sql::{Early, Emit, EventTime, WindowedShape};
 use tokio::sync::watch;
 
-use super::chain::{NotStored, stored_chains};
+use super::chain::stored_chains;
 use super::committing::{Committing, Measures};
 use super::member::Member;
 use super::partition::{Input, PartitionTask, Step};
 use super::parts::{first_parts, keys, make_parts, windows};
 use super::progress::Progress;
 use super::side_by_side::{Partitions, side_by_side};
-use super::snapshots::{Snapshots, Written};
+use super::snapshots::{Fate, Snapshots, Written};
 use super::{Control, Emitter, Stored, file_name};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -285,20 +285,18 @@ impl WindowedQuery {
 
     /// Refers to snapshots that were written, from the next commit on.
     fn keep_snapshots(&mut self, written: Vec<Written>) -> Result<()> {
-        for Written { partition, next_offset, stored } in written {
+        for written in written {
+            let Written { partition, next_offset, .. } = written;
             let task = self.partitions[partition as usize].as_mut().expect("partitions are back after each step");
-            match stored {
-                Ok(()) => task.windows.stored(next_offset),
-                // Those before still stand, and the rows since stay in the log: recovery only reads more of them.
-                Err(NotStored::File(error)) => {
+            match written.fate(&self.name) {
+                Fate::Stored => task.windows.stored(next_offset),
+                Fate::NotStored => {
                     task.windows.not_stored();
-                    tracing::warn!(query = self.name, %error, "snapshot not written; the next one will be tried");
                     continue;
                 }
-                Err(NotStored::Chain(error)) => {
+                Fate::Broken => {
                     task.windows.not_stored();
                     task.windows.store_all();
-                    tracing::warn!(query = self.name, %error, "snapshot cannot be read; the next one is a whole one");
                     continue;
                 }
             }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use thermocline_log::Log;
 
-use super::super::chain::{Chain, NotStored, read_again};
+use super::super::chain::{Chain, read_again};
 use super::super::ordered_partition::without_row;
 use super::super::progress::Ledger;
-use super::super::snapshots::{Snapshots, Written};
+use super::super::snapshots::{Fate, Snapshots, Written};
 use super::super::{file_name, holds_every_row, remove_older_snapshots};
 use super::{InputStreams, OrderedQuery};
 use crate::error::Result;
@@ -170,18 +170,15 @@ impl OrderedQuery {
         for written in written {
             let (stored, tables) = (&mut self.stored, self.operator.tracked());
             let Taken { partitions, next_decision } = stored.taken.take().expect("it was taken before it was written");
-            match written.stored {
-                Ok(()) => stored.tracking.stored(written.next_offset, tables),
-                // Those before still stand, and the rows since stay in the log: recovery only reads more of them.
-                Err(NotStored::File(error)) => {
+            match written.fate(&self.name) {
+                Fate::Stored => stored.tracking.stored(written.next_offset, tables),
+                Fate::NotStored => {
                     stored.tracking.not_stored(tables);
-                    tracing::warn!(query = self.name, %error, "snapshot not written; the next one will be tried");
                     continue;
                 }
-                Err(NotStored::Chain(error)) => {
+                Fate::Broken => {
                     stored.tracking.not_stored(tables);
                     stored.tracking.store_all();
-                    tracing::warn!(query = self.name, %error, "snapshot cannot be read; the next one is a whole one");
                     continue;
                 }
             }
