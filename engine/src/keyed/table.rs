@@ -16,6 +16,9 @@ use super::tracked::Tracked;
 /// Bytes of removed keys that are left in the arena, at least, before it is written anew.
 const GARBAGE_BYTES: usize = 1 << 16;
 
+/// Keys that may be gone beside those that there are before all are stored anew.
+const SPARE_KEYS: usize = 1 << 12;
+
 /// Keys of a fixed number of columns, each with a number that is given again once the key is removed.
 ///
 /// A key is held once, as bytes that compare as the columns do, in one arena.
@@ -260,6 +263,11 @@ impl KeyTable {
     /// Whether a store of what has changed would be about as many keys as there are.
     pub(crate) fn has_mostly_changed(&self) -> bool {
         self.tracked.as_ref().is_some_and(|tracked| tracked.len() >= self.len())
+    }
+
+    /// Whether more stored keys are gone than there are: where none can be stored for long, some of them are many times.
+    pub(crate) fn has_mostly_gone(&self) -> bool {
+        self.tracked.as_ref().is_some_and(|tracked| tracked.gone() > self.len() + SPARE_KEYS)
     }
 
     /// The state of all keys is to be stored, and takes the place of what was.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, StringArray};
+use arrow::array::{AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::*;
@@ -53,4 +53,59 @@ fn without_columns_all_rows_have_one_key() {
     let mut numbers = Vec::new();
     table.intern(3, &[], &mut numbers).unwrap();
     assert_eq!(numbers, [0, 0, 0]);
+}
+
+fn tracked() -> KeyTable {
+    let fields = vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Int64, true)];
+    KeyTable::tracked(&Arc::new(Schema::new(fields))).unwrap()
+}
+
+/// The keys that were taken and have no state.
+fn without(table: &KeyTable, with_state: &[u32]) -> Vec<i64> {
+    let (count, columns) = table.taken_without(with_state.iter().copied()).unwrap();
+    let numbers: Vec<i64> = columns[1].as_primitive::<arrow::datatypes::Int64Type>().values().to_vec();
+    assert_eq!(numbers.len(), count);
+    numbers
+}
+
+#[test]
+fn keys_that_are_stored_and_gone_are_told_until_that_is_stored() {
+    let mut table = tracked();
+    let numbers = intern(&mut table, &[(Some("x"), Some(1)), (Some("x"), Some(2)), (Some("x"), Some(3))]);
+    table.take_changes();
+    assert!(numbers.iter().all(|number| table.is_taken(*number)));
+    assert_eq!(without(&table, &numbers[..2]), [3]);
+    table.stored();
+    // One comes and goes between two states; one that is stored goes, and its number is another's.
+    let passing = intern(&mut table, &[(Some("x"), Some(4))]);
+    table.remove(passing[0]);
+    table.remove(numbers[0]);
+    let new = intern(&mut table, &[(Some("x"), Some(5))]);
+    table.take_changes();
+    assert_eq!(without(&table, &new), [1]);
+    table.not_stored();
+    table.take_changes();
+    assert_eq!(without(&table, &new), [1], "once more, as it could not be stored");
+    table.stored();
+    table.take_changes();
+    assert_eq!(without(&table, &[]), Vec::<i64>::new());
+}
+
+#[test]
+fn keys_that_come_and_go_while_nothing_can_be_stored_leave_no_more_than_a_bounded_trace() {
+    let mut table = tracked();
+    intern(&mut table, &[(Some("stays"), Some(0))]);
+    let mut most = 0;
+    for n in 0..30_i64 {
+        let keys: Vec<_> = (0..1_000).map(|k| (Some("x"), Some(n * 1_000 + k))).collect();
+        let numbers = intern(&mut table, &keys);
+        if table.has_mostly_gone() {
+            table.change_all();
+        }
+        table.take_changes();
+        numbers.into_iter().for_each(|number| table.remove(number));
+        table.not_stored();
+        most = most.max(table.bytes());
+    }
+    assert!(most < 1_000_000, "{most} bytes");
 }

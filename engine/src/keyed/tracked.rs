@@ -12,6 +12,8 @@ pub(super) struct Tracked {
     gone: Vec<Box<[u8]>>,
     /// Those that were gone when it was taken.
     gone_taken: Vec<Box<[u8]>>,
+    /// Bytes of both.
+    gone_bytes: usize,
 }
 
 impl Tracked {
@@ -21,6 +23,7 @@ impl Tracked {
         if let Some(word) = self.stored.get_mut(at).filter(|word| **word & bit != 0) {
             *word &= !bit;
             self.gone.push(key.into());
+            self.gone_bytes += key.len();
         }
     }
 
@@ -28,6 +31,7 @@ impl Tracked {
     pub(super) fn change_all(&mut self, numbers: impl Iterator<Item = u32>) {
         self.changes.mark(&numbers.collect::<Vec<_>>());
         self.stored.clear();
+        self.gone_bytes -= bytes_of(&self.gone);
         self.gone.clear();
     }
 
@@ -73,9 +77,15 @@ impl Tracked {
         self.changes.len() + self.gone.len()
     }
 
+    /// How many stored keys are gone.
+    pub(super) fn gone(&self) -> usize {
+        self.gone.len()
+    }
+
     /// What was taken is stored.
     pub(super) fn stored(&mut self) {
         self.changes.stored();
+        self.gone_bytes -= bytes_of(&self.gone_taken);
         self.gone_taken.clear();
     }
 
@@ -87,12 +97,15 @@ impl Tracked {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        let gone = self.gone.iter().chain(&self.gone_taken);
         self.changes.bytes()
             + self.stored.capacity() * size_of::<u64>()
             + (self.gone.capacity() + self.gone_taken.capacity()) * size_of::<Box<[u8]>>()
-            + gone.map(|key| key.len()).sum::<usize>()
+            + self.gone_bytes
     }
+}
+
+fn bytes_of(keys: &[Box<[u8]>]) -> usize {
+    keys.iter().map(|key| key.len()).sum()
 }
 
 fn place(number: u32) -> (usize, u64) {

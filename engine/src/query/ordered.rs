@@ -279,6 +279,7 @@ impl OrderedQuery {
         }
         loop {
             let read = self.step(Some(&progress.next_offsets), true).await?;
+            self.stored.read_again(read);
             self.advance(self.combined_us().min(progress.closed_us), false).await?;
             self.measure()?;
             if read == 0 {
@@ -287,6 +288,10 @@ impl OrderedQuery {
         }
         // A decision may have moved the watermark further than the rows of one partition show.
         self.advance(progress.closed_us, false).await?;
+        if self.watch.is_some() {
+            // What was decided at that very moment was emitted too.
+            let _emitted = self.operator.advance(self.watermark_us)?;
+        }
         self.hold_watermarks(progress.closed_us);
         Ok(())
     }

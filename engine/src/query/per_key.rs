@@ -30,9 +30,12 @@ use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
 
-/// Rows of a partition between two snapshots, at least. What is stored as a whole each time makes it more, so that writing it
-/// stays a small part of the work.
+/// Rows of a partition between two snapshots, unless enough keys have changed before.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
+
+/// How many times as many rows are read between snapshots, at least, as are stored as a whole each time: writing them stays a
+/// small part of the work.
+const WHOLE_FACTOR: u64 = 4;
 
 /// What a query by key is made of.
 pub(crate) struct PerKeySettings<'a> {
@@ -71,8 +74,8 @@ pub(crate) struct PerKeyQuery {
     failed: Stream,
     failed_results: FailedResults,
     partitions: Partitions<PerKeyPartition>,
-    /// Rows of each partition that make it due for a snapshot.
-    snapshot_at: Vec<u64>,
+    /// Rows of each partition before which its next snapshot is not due, as what is stored as a whole has so many.
+    whole_rows: Vec<u64>,
     /// Rows between snapshots that were asked for.
     snapshot_rows: Option<u64>,
     shapes: Arc<[TableShape]>,
@@ -181,7 +184,7 @@ impl PerKeyQuery {
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
-            snapshot_at: vec![snapshot_rows.unwrap_or(SNAPSHOT_ROWS); partitions.len()],
+            whole_rows: vec![0; partitions.len()],
             partitions,
             snapshot_rows,
             shapes: shapes.into(),
@@ -330,13 +333,15 @@ impl PerKeyQuery {
         for number in 0..self.partitions.len() {
             let partition = self.partitions[number].as_mut().expect("partitions are back after each step");
             let Some(rows) = partition.rows_since_state() else { continue };
-            if rows < self.snapshot_at[number] && (self.snapshot_rows.is_some() || !partition.has_changed_much()) {
+            let is_far = rows >= self.snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
+            let is_much = self.snapshot_rows.is_none() && partition.has_changed_much();
+            if rows < self.whole_rows[number] || !(is_far || is_much) {
                 continue;
             }
             let state = partition.take_state()?;
             let of_shapes = self.shapes.iter().zip(&state.tables);
             let whole: usize = of_shapes.filter(|(shape, _)| shape.key.is_none()).map(|(_, table)| table.size()).sum();
-            self.snapshot_at[number] = self.snapshot_rows.unwrap_or(SNAPSHOT_ROWS).max(4 * whole as u64);
+            self.whole_rows[number] = WHOLE_FACTOR * whole as u64;
             let (next_offset, number) = (state.position, number as u32);
             let name = format!("{}{next_offset:020}.snapshot", self.snapshot_prefix(number));
             let (log, shapes) = (self.log.clone(), Arc::clone(&self.shapes));

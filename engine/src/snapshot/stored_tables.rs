@@ -2,7 +2,8 @@
 //!
 //! A file is one of `file.rs`; its header lists the lengths of the tables, for each its rows and then the keys that are gone.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
+use arrow::error::ArrowError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,26 @@ struct TableHeader {
     gone_bytes: usize,
 }
 
+/// Bytes of a column of texts or lists that a file may have: those of a chain are put together when they are read, and the
+/// offsets of such columns have 31 bits.
+const MAX_COLUMN_BYTES: usize = 1 << 30;
+
+/// What could not be read again is not written: the rows that it is made of stay in the log.
+fn check_lengths(table: &TableState, shape: &TableShape, max_bytes: usize) -> Result<()> {
+    for (n, field) in shape.schema.fields().iter().enumerate() {
+        if field.data_type().is_primitive() {
+            continue;
+        }
+        let bytes = table.rows.iter().map(|rows| rows.column(n).to_data().get_slice_memory_size());
+        let bytes: usize = bytes.sum::<Result<_, _>>()?;
+        if bytes > max_bytes {
+            let what = format!("{bytes} bytes of {} are held, a snapshot has at most {max_bytes}", field.name());
+            return Err(ArrowError::InvalidArgumentError(what).into());
+        }
+    }
+    Ok(())
+}
+
 impl<P: Place> Increment for StoredTables<P> {
     type Shape = [TableShape];
 
@@ -88,6 +109,7 @@ impl<P: Place> Increment for StoredTables<P> {
         let mut tables = Vec::with_capacity(self.tables.len());
         // Each table is let go once it is in the body.
         for (table, shape) in self.tables.into_iter().zip(shapes) {
+            check_lengths(&table, shape, MAX_COLUMN_BYTES)?;
             let bytes = append_batches(&table.rows, &shape.schema, &mut body)?;
             let gone = table.gone.filter(|gone| gone.num_rows() > 0);
             let gone_bytes = gone.map_or(Ok(0), |gone| append_table(&gone, &mut body))?;
@@ -116,5 +138,27 @@ impl<P: Place> Increment for StoredTables<P> {
         }
         let Header { position, after, place, .. } = header;
         Ok(Some(Self { position, after, place, tables }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn texts_that_could_not_be_read_again_are_not_written() {
+        let texts = |count: usize| Arc::new(StringArray::from_iter_values(vec!["ten bytes."; count])) as _;
+        let numbers = |count: usize| Arc::new(Int64Array::from(vec![0; count])) as _;
+        let part = |count| RecordBatch::try_from_iter([("n", numbers(count)), ("text", texts(count))]).unwrap();
+        // A part of a batch counts for itself.
+        let table = TableState { rows: vec![part(40), part(1_000).slice(500, 20)], gone: None };
+        let shape = TableShape::whole(table.rows[0].schema());
+        check_lengths(&table, &shape, 1_000).unwrap();
+        let error = check_lengths(&table, &shape, 800).unwrap_err().to_string();
+        assert!(error.contains("bytes of text are held, a snapshot has at most 800"), "{error}");
     }
 }

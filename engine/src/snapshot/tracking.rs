@@ -35,7 +35,7 @@ impl Tracking {
     pub(crate) fn take(&mut self, mut tables: Vec<&mut KeyTable>) -> Option<u64> {
         debug_assert!(!self.is_taken, "one after the other");
         self.is_taken = true;
-        if tables.iter().all(|table| table.has_mostly_changed()) {
+        if tables.iter().all(|table| table.has_mostly_changed()) || tables.iter().any(|table| table.has_mostly_gone()) {
             self.stored = None;
         }
         for table in &mut tables {

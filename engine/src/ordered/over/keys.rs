@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array,
+};
 use arrow::datatypes::{
     DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
@@ -371,7 +373,11 @@ impl Keys {
         let (gone, columns) = self.table.taken_without(known.iter().copied())?;
         let gone = match gone {
             0 => None,
-            _ => Some(RecordBatch::try_new(Arc::clone(self.functions.key_schema()), columns)?),
+            keys => {
+                let options = RecordBatchOptions::new().with_row_count(Some(keys));
+                let schema = Arc::clone(self.functions.key_schema());
+                Some(RecordBatch::try_new_with_options(schema, columns, &options)?)
+            }
         };
         if known.is_empty() {
             let entries = TableState::of(RecordBatch::new_empty(entries_schema));

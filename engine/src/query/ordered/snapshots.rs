@@ -15,9 +15,12 @@ use crate::ordered::{OrderedOperator, OrderedPlace, OrderedState, PartitionPlace
 use crate::snapshot::{Increment, StoredTables, TableShape, Tracking};
 use crate::stage::Stage;
 
-/// Rows between two snapshots, at least. What is stored as a whole each time makes it more, so that writing it stays a small
-/// part of the work.
+/// Rows between two snapshots, unless enough keys have changed before.
 const SNAPSHOT_ROWS: u64 = 1 << 20;
+
+/// How many times as many rows are read between snapshots, at least, as are stored as a whole each time: writing them stays a
+/// small part of the work.
+const WHOLE_FACTOR: u64 = 4;
 
 /// The tables of a query's state.
 #[derive(Debug)]
@@ -59,8 +62,8 @@ pub(super) struct StoredState {
     /// Rows between snapshots that were asked for.
     distance_rows: Option<u64>,
     rows_since: u64,
-    /// Rows after which the next one is due.
-    due_rows: u64,
+    /// Rows before which the next one is not due, as what is stored as a whole has so many.
+    whole_rows: u64,
 }
 
 /// Where a query stood when a snapshot was taken.
@@ -102,7 +105,7 @@ impl StoredState {
             taken: None,
             distance_rows,
             rows_since: 0,
-            due_rows: distance_rows.unwrap_or(SNAPSHOT_ROWS),
+            whole_rows: 0,
         };
         Ok((stored, state))
     }
@@ -110,6 +113,11 @@ impl StoredState {
     /// The operator is as what is stored says, which goes so far.
     pub(super) fn restored(&mut self, rows: u64, operator: &mut dyn OrderedOperator) {
         self.tracking.restored(rows, operator.tracked());
+    }
+
+    /// Takes note of rows that were read again: the next snapshot has them.
+    pub(super) fn read_again(&mut self, rows: u64) {
+        self.rows_since += rows;
     }
 
     /// Resolves when one more is written.
@@ -124,7 +132,9 @@ impl OrderedQuery {
         let stored = &mut self.stored;
         stored.rows_since += read;
         let is_much = stored.distance_rows.is_none() && Tracking::has_changed_much(&self.operator.tracked());
-        if stored.tracking.is_taken() || stored.rows_since == 0 || (stored.rows_since < stored.due_rows && !is_much) {
+        let is_far = stored.rows_since >= stored.distance_rows.unwrap_or(SNAPSHOT_ROWS);
+        let is_due = stored.rows_since > 0 && stored.rows_since >= stored.whole_rows && (is_far || is_much);
+        if !is_due || stored.tracking.is_taken() {
             return Ok(());
         }
         let after = self.stored.tracking.take(self.operator.tracked());
@@ -147,7 +157,7 @@ impl OrderedQuery {
         let of_shapes = stored.shapes.all.iter().zip(&state.tables);
         let whole: usize = of_shapes.filter(|(shape, _)| shape.key.is_none()).map(|(_, table)| table.size()).sum();
         stored.rows_since = 0;
-        stored.due_rows = stored.distance_rows.unwrap_or(SNAPSHOT_ROWS).max(4 * whole as u64);
+        stored.whole_rows = WHOLE_FACTOR * whole as u64;
         let name = format!("{}{:020}.snapshot", prefix(&self.name), state.position);
         let (log, shapes) = (self.log.clone(), Arc::clone(&stored.shapes.all));
         let position = state.position;
