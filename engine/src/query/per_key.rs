@@ -30,13 +30,6 @@ use crate::stage::Stage;
 use crate::tables::Tables;
 use crate::watermark::NO_WATERMARK;
 
-/// Rows of a partition between two snapshots, unless enough keys have changed before.
-const SNAPSHOT_ROWS: u64 = 1 << 20;
-
-/// How many times as many rows are read between snapshots, at least, as are stored as a whole each time: writing them stays a
-/// small part of the work.
-const WHOLE_FACTOR: u64 = 4;
-
 /// What a query by key is made of.
 pub(crate) struct PerKeySettings<'a> {
     pub(crate) name: &'a str,
@@ -74,10 +67,6 @@ pub(crate) struct PerKeyQuery {
     failed: Stream,
     failed_results: FailedResults,
     partitions: Partitions<PerKeyPartition>,
-    /// Rows of each partition before which its next snapshot is not due, as what is stored as a whole has so many.
-    whole_rows: Vec<u64>,
-    /// Rows between snapshots that were asked for.
-    snapshot_rows: Option<u64>,
     shapes: Arc<[TableShape]>,
     snapshots: Snapshots,
     output: Stage,
@@ -140,7 +129,8 @@ impl<'a> PerKeyShape<'a> {
 impl PerKeyQuery {
     /// Compiles the query, loads its snapshots and replays what came after them.
     pub(crate) async fn open(settings: PerKeySettings<'_>, output: Stage, emitter: Emitter) -> Result<Self> {
-        let PerKeySettings { name, sql, shape, event_time, log, stream, late, failed, tables, .. } = settings;
+        let PerKeySettings { name, sql, shape, event_time, log, stream, late, failed, tables, snapshot_rows, .. } =
+            settings;
         let ledger = Ledger::new(name);
         let mut commit = Commit::new();
         let mut parts = Vec::new();
@@ -174,19 +164,16 @@ impl PerKeyQuery {
                 true => ledger.start_anew(log, &stream, partition, &mut commit),
                 false => ledger.register(log, &stream, partition, &mut commit),
             };
-            let source = PerKeySource { log, stream: &stream, partition, event_time, stage, operator };
+            let source = PerKeySource { log, stream: &stream, partition, event_time, stage, operator, snapshot_rows };
             let finishes = ledger.finishes(log, partition)?;
             let state = states.next().map_or(Ok(None), |states| whole(states, &shapes))?;
             partitions.push(Some(PerKeyPartition::new(source, start, state, finishes)?));
         }
         let progress = ledger.progress(log)?;
-        let snapshot_rows = settings.snapshot_rows;
         let mut query = Self {
             name: name.to_owned(),
             log: log.clone(),
-            whole_rows: vec![0; partitions.len()],
             partitions,
-            snapshot_rows,
             shapes: shapes.into(),
             snapshots: Snapshots::after(chains),
             output,
@@ -332,16 +319,10 @@ impl PerKeyQuery {
     fn snapshot_when_due(&mut self) -> Result<()> {
         for number in 0..self.partitions.len() {
             let partition = self.partitions[number].as_mut().expect("partitions are back after each step");
-            let Some(rows) = partition.rows_since_state() else { continue };
-            let is_far = rows >= self.snapshot_rows.unwrap_or(SNAPSHOT_ROWS);
-            let is_much = self.snapshot_rows.is_none() && partition.has_changed_much();
-            if rows < self.whole_rows[number] || !(is_far || is_much) {
+            if !partition.is_due() {
                 continue;
             }
-            let state = partition.take_state()?;
-            let of_shapes = self.shapes.iter().zip(&state.tables);
-            let whole: usize = of_shapes.filter(|(shape, _)| shape.key.is_none()).map(|(_, table)| table.size()).sum();
-            self.whole_rows[number] = WHOLE_FACTOR * whole as u64;
+            let state = partition.take_state(&self.shapes)?;
             let (next_offset, number) = (state.position, number as u32);
             let name = format!("{}{next_offset:020}.snapshot", self.snapshot_prefix(number));
             let (log, shapes) = (self.log.clone(), Arc::clone(&self.shapes));

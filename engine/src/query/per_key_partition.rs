@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::keyed::KeyTable;
 use crate::late::LateOffset;
 use crate::per_key::{Emitted, KeyWatermarks, Outcome, PerKeyOperator, PerKeyPlace, PerKeyState, StampedRows};
-use crate::snapshot::{StoredTables, Tracking};
+use crate::snapshot::{StoredTables, TableShape, Tracking};
 use crate::stage::Stage;
 
 /// Rows that are processed at once. A result does not depend on it.
@@ -35,7 +35,6 @@ pub(crate) struct PerKeyPartition {
     next_offset: u64,
     /// Offsets, still ahead, before which an earlier life had finished.
     finishes: VecDeque<u64>,
-    rows_since_state: u64,
     tracking: Tracking,
 }
 
@@ -56,6 +55,8 @@ pub(crate) struct PerKeySource<'a> {
     pub(crate) event_time: &'a EventTime,
     pub(crate) stage: Stage,
     pub(crate) operator: Box<dyn PerKeyOperator>,
+    /// Rows between snapshots; the default when `None`.
+    pub(crate) snapshot_rows: Option<u64>,
 }
 
 impl PerKeyPartition {
@@ -66,9 +67,9 @@ impl PerKeyPartition {
         state: Option<PerKeyState>,
         finishes: Vec<u64>,
     ) -> Result<Self> {
-        let PerKeySource { log, stream, partition, event_time, stage, mut operator } = source;
+        let PerKeySource { log, stream, partition, event_time, stage, mut operator, snapshot_rows } = source;
         let mut watermarks = KeyWatermarks::new(&key_schema(stream, event_time), event_time.delay_us)?;
-        let (mut next_offset, mut tracking) = (start, Tracking::default());
+        let (mut next_offset, mut tracking) = (start, Tracking::new(snapshot_rows));
         if let Some(state) = state {
             let (of_keys, of_operator) = state.tables.split_first().expect("the watermarks come first");
             watermarks.restore(of_keys)?;
@@ -90,7 +91,6 @@ impl PerKeyPartition {
             operator,
             next_offset,
             finishes: finishes.into_iter().filter(|offset| *offset >= next_offset).collect(),
-            rows_since_state: 0,
             tracking,
         })
     }
@@ -110,14 +110,9 @@ impl PerKeyPartition {
         self.watermarks.latest_us()
     }
 
-    /// Rows since the last state, where one may be taken now.
-    pub(crate) fn rows_since_state(&self) -> Option<u64> {
-        (!self.tracking.is_taken()).then_some(self.rows_since_state).filter(|rows| *rows > 0)
-    }
-
-    /// Whether so much has changed that a state should be taken.
-    pub(crate) fn has_changed_much(&mut self) -> bool {
-        Tracking::has_changed_much(&tracked(&mut self.watermarks, self.operator.as_mut()))
+    /// Whether its state should be taken now.
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.tracking.is_due(&tracked(&mut self.watermarks, self.operator.as_mut()))
     }
 
     /// Rows between its position and the durable end.
@@ -138,11 +133,11 @@ impl PerKeyPartition {
 
     /// What has changed of its state, of which a snapshot is made. It is [stored](Self::stored) after that, or
     /// [not](Self::not_stored).
-    pub(crate) fn take_state(&mut self) -> Result<StoredTables<PerKeyPlace>> {
-        self.rows_since_state = 0;
+    pub(crate) fn take_state(&mut self, shapes: &[TableShape]) -> Result<StoredTables<PerKeyPlace>> {
         let after = self.tracking.take(tracked(&mut self.watermarks, self.operator.as_mut()));
         let mut tables = vec![self.watermarks.state()?];
         tables.extend(self.operator.state(&self.watermarks)?);
+        self.tracking.taken(&tables, shapes);
         Ok(StoredTables { position: self.next_offset, after, place: PerKeyPlace {}, tables })
     }
 
@@ -189,7 +184,7 @@ impl PerKeyPartition {
         let count = rows.input.num_rows() as u64;
         let step = self.take(rows)?;
         self.next_offset += count;
-        self.rows_since_state += count;
+        self.tracking.read(count);
         self.repeat_finishes()?;
         Ok(step)
     }

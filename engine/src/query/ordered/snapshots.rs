@@ -15,13 +15,6 @@ use crate::ordered::{OrderedOperator, OrderedPlace, OrderedState, PartitionPlace
 use crate::snapshot::{Increment, StoredTables, TableShape, Tracking};
 use crate::stage::Stage;
 
-/// Rows between two snapshots, unless enough keys have changed before.
-const SNAPSHOT_ROWS: u64 = 1 << 20;
-
-/// How many times as many rows are read between snapshots, at least, as are stored as a whole each time: writing them stays a
-/// small part of the work.
-const WHOLE_FACTOR: u64 = 4;
-
 /// The tables of a query's state.
 #[derive(Debug)]
 pub(super) struct Shapes {
@@ -59,11 +52,6 @@ pub(super) struct StoredState {
     tracking: Tracking,
     /// What is under way.
     taken: Option<Taken>,
-    /// Rows between snapshots that were asked for.
-    distance_rows: Option<u64>,
-    rows_since: u64,
-    /// Rows before which the next one is not due, as what is stored as a whole has so many.
-    whole_rows: u64,
 }
 
 /// Where a query stood when a snapshot was taken.
@@ -98,15 +86,8 @@ impl StoredState {
             None => (Chain::default(), None),
             Some((chain, states)) => (chain, Some(shapes.whole(states)?)),
         };
-        let stored = Self {
-            shapes,
-            files: Snapshots::after(vec![chain]),
-            tracking: Tracking::default(),
-            taken: None,
-            distance_rows,
-            rows_since: 0,
-            whole_rows: 0,
-        };
+        let stored =
+            Self { shapes, files: Snapshots::after(vec![chain]), tracking: Tracking::new(distance_rows), taken: None };
         Ok((stored, state))
     }
 
@@ -117,7 +98,7 @@ impl StoredState {
 
     /// Takes note of rows that were read again: the next snapshot has them.
     pub(super) fn read_again(&mut self, rows: u64) {
-        self.rows_since += rows;
+        self.tracking.read(rows);
     }
 
     /// Resolves when one more is written.
@@ -129,12 +110,8 @@ impl StoredState {
 impl OrderedQuery {
     /// Takes a snapshot when enough rows have been read since the last one, or enough keys have changed.
     pub(super) fn snapshot_when_due(&mut self, read: u64) -> Result<()> {
-        let stored = &mut self.stored;
-        stored.rows_since += read;
-        let is_much = stored.distance_rows.is_none() && Tracking::has_changed_much(&self.operator.tracked());
-        let is_far = stored.rows_since >= stored.distance_rows.unwrap_or(SNAPSHOT_ROWS);
-        let is_due = stored.rows_since > 0 && stored.rows_since >= stored.whole_rows && (is_far || is_much);
-        if !is_due || stored.tracking.is_taken() {
+        self.stored.tracking.read(read);
+        if !self.stored.tracking.is_due(&self.operator.tracked()) {
             return Ok(());
         }
         let after = self.stored.tracking.take(self.operator.tracked());
@@ -144,6 +121,7 @@ impl OrderedQuery {
             tables.push(waiting_rows(partition.waiting_runs(), shape)?);
         }
         tables.extend(self.operator.state()?);
+        self.stored.tracking.taken(&tables, &self.stored.shapes.all);
         let place = OrderedPlace { watermark_us: self.watermark_us, partitions: partitions.clone() };
         let state = StoredTables { position: place.rows(), after, place, tables };
         let next_decision = self.operator.as_absence().map_or(0, |absence| absence.next_decision());
@@ -154,10 +132,6 @@ impl OrderedQuery {
 
     fn begin_snapshot(&mut self, state: StoredTables<OrderedPlace>) {
         let stored = &mut self.stored;
-        let of_shapes = stored.shapes.all.iter().zip(&state.tables);
-        let whole: usize = of_shapes.filter(|(shape, _)| shape.key.is_none()).map(|(_, table)| table.size()).sum();
-        stored.rows_since = 0;
-        stored.whole_rows = WHOLE_FACTOR * whole as u64;
         let name = format!("{}{:020}.snapshot", prefix(&self.name), state.position);
         let (log, shapes) = (self.log.clone(), Arc::clone(&stored.shapes.all));
         let position = state.position;
